@@ -1,0 +1,58 @@
+"""``/openapi.json`` of a service: what its routes say of themselves, with pydantic's own schemas of every model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import Info, OpenAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from hodei import __version__
+from hodei.api.routing import PREFIX, Routes
+from hodei.api.schemas.common import Problem
+
+_TITLES = {
+    "orchestrator": "Hodei Jobs: orchestrator",
+    "scheduler": "Hodei Jobs: scheduler",
+    "worker-manager": "Hodei Jobs: worker manager",
+}
+_SCHEMES = {
+    "operator": {"type": "http", "scheme": "bearer", "description": "What HODEI_API_TOKEN holds, when it is set."},
+    "worker": {"type": "http", "scheme": "bearer", "description": "A worker's own token."},
+}
+
+
+class DescribedApp(OpenAPI):
+    """A Flask app whose description is made when it is first asked for."""
+
+    def __init__(self, service: str, *, has_token: bool) -> None:
+        super().__init__(
+            f"hodei.api.{service}",
+            info=Info(title=_TITLES[service], version=__version__, description=f"Its paths are under {PREFIX}."),
+            doc_ui=False,
+            validation_error_model=Problem,
+        )
+        self.url_map.merge_slashes = False
+        self._has_token = has_token
+        self._models: dict[type[BaseModel], str] = {}
+
+    def add(self, routes: Routes) -> None:
+        """Register a resource's routes."""
+        self._models |= routes.models
+        self.register_api(routes)
+
+    def generate_spec_json(self) -> None:
+        super().generate_spec_json()
+        inputs: list[Any] = list(self._models.items())
+        _, schemas = models_json_schema(inputs, ref_template="#/components/schemas/{model}")
+        self.spec_json["components"] = {"schemas": schemas["$defs"], "securitySchemes": _SCHEMES}
+        for item in self.spec_json["paths"].values():
+            for operation in item.values():
+                self._finish(operation)
+
+    def _finish(self, operation: dict[str, Any]) -> None:
+        if operation.get("security") == [{"operator": []}] and not self._has_token:
+            operation["security"] = []
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"].pop("title", None)

@@ -1,0 +1,176 @@
+"""What agents send and get. Fields that this version does not know are ignored, as their protocol says."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from hodei.api.schemas.common import Out, Query, QueryInt, QuerySeconds
+
+BIG = 2**63 - 1
+
+
+def _storable(value: Any) -> Any:
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+AgentText = Annotated[str, BeforeValidator(_storable), Field(max_length=8192)]
+Count = Annotated[int, Field(ge=0, le=BIG)]
+Fence = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+class AgentIn(BaseModel):
+    """What an agent sends: typed strictly, open for a newer agent's fields."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class Registration(AgentIn):
+    """An agent's first call."""
+
+    worker_id: UUID
+    protocol: int = Field(ge=1, le=1_000_000, examples=[1])
+    agent_version: AgentText
+    session_token: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", json_schema_extra={"writeOnly": True})
+    hostname: AgentText = ""
+    pid: Count = 0
+    boot_id: AgentText | None = None
+    python: AgentText = ""
+    shells: list[AgentText] = Field([], max_length=16)
+    cgroup: int | None = Field(None, ge=0, le=2)
+
+
+class LogLimits(Out):
+    """How much log the agent may keep and send."""
+
+    spool_bytes: int
+    max_bytes: int
+
+
+class Registered(Out):
+    """What the agent has to keep to."""
+
+    worker_id: UUID
+    heartbeat_interval_s: float
+    lease_s: float
+    poll_s: float
+    max_jobs: int
+    log: LogLimits
+
+
+class InboxQuery(Query):
+    """From where on, and how long to wait."""
+
+    after: QueryInt = Field(0, ge=0, le=2**62)
+    wait_s: QuerySeconds = Field(0.0, ge=0, le=60)
+
+
+class Message(Out):
+    """A message to the agent."""
+
+    seq: int
+    kind: Literal["run", "cancel", "drain", "shutdown"]
+
+
+class Inbox(Out):
+    """Messages above ``after``, in order."""
+
+    messages: list[Message]
+
+
+class Accepting(AgentIn):
+    """The attempt that is meant."""
+
+    fence: Fence
+
+
+class Started(AgentIn):
+    """The job's process is there."""
+
+    fence: Fence
+    pid: Count
+    at: Count = Field(description="Microseconds since the epoch.")
+
+
+class FramesQuery(Query):
+    """The attempt that is meant."""
+
+    fence: QueryInt = Field(ge=0, le=2**31 - 1)
+
+
+class Acknowledged(Out):
+    """The highest frame up to which the platform has all of them."""
+
+    acknowledged: int
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OUT_OF_MEMORY = "out_of_memory"
+    NOT_STARTED = "not_started"
+    TIMEOUT = "timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    CANCELLED = "cancelled"
+    WORKER_STOPPED = "worker_stopped"
+
+
+class Result(AgentIn):
+    """How the attempt ended, sent after its last frame was acknowledged."""
+
+    fence: Fence
+    outcome: Outcome
+    exit_code: int | None = Field(None, ge=-255, le=255)
+    signal: int | None = Field(None, ge=0, le=255)
+    error_code: str | None = Field(None, pattern=r"^ERR_[0-9]{4}$")
+    error_message: AgentText | None = None
+    started_at: Count | None = None
+    finished_at: Count | None = None
+    last_frame: Count
+    log_entries: Count = 0
+    log_bytes: Count = 0
+    dropped_entries: Count = 0
+    dropped_bytes: Count = 0
+    truncated: bool = False
+    usage: dict[AgentText, Amount | None] = {}
+
+
+class Beating(AgentIn):
+    """An execution that the agent has."""
+
+    id: UUID
+    fence: Fence
+
+
+class Heartbeat(AgentIn):
+    """That the agent lives, and what its cgroup uses."""
+
+    executions: list[Beating] = Field([], max_length=1000)
+    cpu_s: Amount | None = None
+    cpu_fraction: Amount | None = None
+    memory_bytes: Count | None = None
+    memory_limit_bytes: Count | None = None
+    spool_bytes: Count = 0
+
+
+class Lease(Out):
+    """How long the agent may go on, and what it must end."""
+
+    lease_s: float
+    stale: list[UUID]
+
+
+class Goodbye(AgentIn):
+    """Why the agent leaves."""
+
+    reason: Literal["done", "sigterm", "drained", "idle"]
+
+
+class Done(Out):
+    """It is written down."""

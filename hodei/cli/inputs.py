@@ -1,0 +1,132 @@
+"""What people type, turned into what the API takes. A mistake is an InvalidInput that names the part."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hodei.errors import InvalidInput
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NEXT_VARIABLE = re.compile(r",(?=[A-Za-z_][A-Za-z0-9_]*=)")
+DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.IGNORECASE)
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+MEMORY = re.compile(r"\d+(\.\d+)?\s*([kmgt]i?)?b?", re.IGNORECASE)
+
+
+def environment(values: Iterable[str]) -> dict[str, str]:
+    """``A=1,B=2`` as a dictionary; of a name that comes twice the last value counts.
+
+    A comma separates only where a name and ``=`` follow, so values may contain commas and ``=``.
+    """
+    variables: dict[str, str] = {}
+    for value in values:
+        for part in NEXT_VARIABLE.split(value):
+            name, separator, content = part.partition("=")
+            if not separator:
+                raise InvalidInput(f"--env {part!r} has no '=': write it as NAME=VALUE.", field="--env")
+            if not VARIABLE.fullmatch(name):
+                raise InvalidInput(
+                    f"--env {part!r}: {name!r} is not a name (letters, digits and _, no digit first).",
+                    field="--env",
+                )
+            if "\0" in content:
+                raise InvalidInput(f"--env {name}: a value cannot contain a NUL character.", field="--env")
+            variables[name] = content
+    return variables
+
+
+def secrets(names: Iterable[str], source: Mapping[str, str]) -> dict[str, str]:
+    """The values of the named variables of this shell."""
+    found = {}
+    for name in names:
+        if "=" in name:
+            raise InvalidInput(
+                "--secret-env takes a name alone; the value is read from this shell's environment, "
+                f"so that it is in no history: export {name.partition('=')[0]} first.",
+                field="--secret-env",
+            )
+        if name not in source:
+            raise InvalidInput(
+                f"--secret-env {name}: there is no such variable in this shell; export {name} first.",
+                field="--secret-env",
+            )
+        found[name] = source[name]
+    return found
+
+
+def labels(values: Iterable[str]) -> dict[str, str]:
+    """``K=V`` as a dictionary."""
+    found = {}
+    for value in values:
+        key, separator, content = value.partition("=")
+        if not separator or not key.strip():
+            raise InvalidInput(f"--label {value!r}: write it as KEY=VALUE.", field="--label")
+        found[key.strip()] = content
+    return found
+
+
+def duration_s(value: str | None, option: str, *, zero: bool = False) -> float | None:
+    """``30``, ``30s``, ``5m`` or ``1h30m`` in seconds. ``zero`` allows 0."""
+    if value is None:
+        return None
+    text = value.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        parts = DURATION_PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise InvalidInput(
+                f"{option} {value!r} is not a duration such as 30, 30s, 5m or 1h30m."
+            ) from None
+        seconds = sum(float(number) * SECONDS[unit.lower()] for number, unit in parts)
+    if not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
+        raise InvalidInput(f"{option} {value!r} must be {'0 or more' if zero else 'more than 0'} seconds.")
+    return seconds
+
+
+def memory(value: str | None) -> str | None:
+    """A size as the API takes it; the server says how much it is."""
+    if value is not None and not MEMORY.fullmatch(value.strip()):
+        raise InvalidInput(f"--memory {value!r} is not a size such as 512m or 1Gi.", field="--memory")
+    return value.strip() if value is not None else None
+
+
+def cpu(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise InvalidInput(f"--cpu {value:g} must be more than 0 cores, such as 0.5.", field="--cpu")
+    return value
+
+
+def script(file: str | None) -> str | None:
+    """The text of a script file; ``-`` is stdin."""
+    if file is None:
+        return None
+    try:
+        text = sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"--script {file} is not text in UTF-8.", field="--script") from None
+    except OSError as error:
+        raise InvalidInput(f"--script {file} cannot be read: {error.strerror}.", field="--script") from None
+    if not text.strip():
+        raise InvalidInput(f"--script {file} is empty.", field="--script")
+    return text
+
+
+def moment(value: str | None, now: datetime) -> datetime | None:
+    """A time (RFC 3339; UTC when it says no zone) or how long ago (``5m``)."""
+    if value is None:
+        return None
+    try:
+        given = datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            return now - timedelta(seconds=duration_s(value, "--since") or 0.0)
+        except (InvalidInput, OverflowError):
+            raise InvalidInput(
+                f"--since {value!r} is neither a time such as 2026-05-01T12:00:00Z nor a duration such as 5m."
+            ) from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)

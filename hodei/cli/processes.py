@@ -1,0 +1,149 @@
+"""The commands that are the platform's own processes. What they run is imported when they run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodei.cli import output
+from hodei.cli.help import example
+from hodei.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from hodei.settings import Settings
+
+
+class Service(StrEnum):
+    ORCHESTRATOR = "orchestrator"
+    SCHEDULER = "scheduler"
+    WORKER_MANAGER = "worker-manager"
+    ALL = "all"
+
+
+db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database and its schema.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the program."""
+    app.command("dev", epilog=example("hodei dev"))(dev)
+    app.command("demo", epilog=example("hodei demo"))(demo)
+    app.command("serve", epilog=example("hodei serve all", "hodei serve worker-manager"))(serve)
+    app.command("controller", epilog=example("hodei controller"))(controller)
+    app.command("beat", epilog=example("hodei beat"))(beat)
+    app.command("flower", epilog=example("HODEI_FLOWER_PORT=5556 hodei flower"))(flower)
+    app.command("embedded", epilog=example("hodei embedded"))(embedded)
+    app.add_typer(db, name="db")
+
+
+def dev() -> None:
+    """Run everything in this terminal, on embedded Postgres and Redis when none is configured."""
+    _run("hodei.embedded.dev")
+
+
+def demo() -> None:
+    """Run everything, run one job on it, and report."""
+    _run("hodei.embedded.demo")
+
+
+def serve(
+    service: Annotated[Service, typer.Argument(help="Which; all of them in one process with all.")],
+) -> None:
+    """Run an HTTP service, or all three."""
+    chosen = [item.value for item in Service if item is not Service.ALL]
+    _run("hodei.api.serve", _settings(), chosen if service is Service.ALL else [service.value])
+
+
+def controller() -> None:
+    """Run the Celery worker that carries out dispatch and the steps of sagas."""
+    _run("hodei.queue.controller", _settings())
+
+
+def beat() -> None:
+    """Run the clock: repairs, schedules and the outbox relay."""
+    _run("hodei.services.clock", _settings())
+
+
+def flower() -> None:
+    """Run Flower on the platform's broker, for reading."""
+    _run("hodei.queue.flower", _settings())
+
+
+def embedded() -> None:
+    """Run Postgres and Redis from wheels, those that are not configured."""
+    _run("hodei.embedded.foreground", _settings())
+
+
+@db.command("upgrade", epilog=example("hodei db upgrade"))
+def upgrade() -> None:
+    """Bring the database's schema to what this version needs."""
+    import_module("hodei.storage.migrate").upgrade(_database_url())
+    output.say("The schema is up to date.")
+
+
+@db.command("check", epilog=example("hodei db check && hodei serve all"))
+def check() -> None:
+    """Say whether the database has the schema that this version needs; exits with 3 when not."""
+    found = import_module("hodei.storage.migrate").check(_database_url())
+    output.say(found if isinstance(found, str) else "The schema is what this version needs.")
+
+
+@db.command(
+    "psql",
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("hodei db psql", 'hodei db psql -c "select id, state from jobs"'),
+)
+def psql(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[PSQL ARGUMENTS]", show_default=False)
+    ] = None,
+) -> None:
+    """Open psql on the platform's database."""
+    from urllib.parse import unquote, urlsplit, urlunsplit
+
+    from hodei.embedded.wheels import psql as psql_from_wheel
+
+    parts = urlsplit(_database_url().replace("postgresql+psycopg2://", "postgresql://", 1))
+    program: str | Path | None = shutil.which("psql") or psql_from_wheel()
+    if program is None:
+        raise ConfigurationError("There is no psql here: install Postgres's client programs.")
+    environment = dict(os.environ)
+    netloc = parts.netloc
+    if parts.password is not None:  # not among the arguments, which everybody on this machine can read
+        environment["PGPASSWORD"] = unquote(parts.password)
+        login, _, place = netloc.rpartition("@")
+        netloc = f"{login.partition(':')[0]}@{place}"
+    url = urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+    output.flush()
+    os.execvpe(program, [str(program), *(arguments or ()), "--dbname", url], environment)
+
+
+def _run(module: str, *given: Any) -> None:
+    """Calls the module's ``run``; what it returns, if anything, is the exit code."""
+    raise typer.Exit(import_module(module).run(*given) or 0)
+
+
+def _settings() -> Settings:
+    from hodei.settings import load_settings
+
+    return load_settings()
+
+
+def _database_url() -> str:
+    """The configured database, else the embedded one when it runs."""
+    settings = _settings()
+    if settings.database_url:
+        return settings.database_url
+    from hodei.embedded import connection
+
+    found = connection.discover(settings.data_dir)
+    if found and found.database_url:
+        return found.database_url
+    raise ConfigurationError(
+        "No database is configured and no embedded one runs here: set HODEI_DATABASE_URL, or start hodei dev."
+    )

@@ -1,0 +1,84 @@
+"""Where the platform is, and with which token it is spoken to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from hodei.cli import environment, output
+from hodei.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from hodei.client.client import HodeiClient
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server", metavar="URL", help="Where the platform is (else HODEI_URL).", show_default=False
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="TOKEN", help="The API token (else HODEI_API_TOKEN).", show_default=False
+    ),
+]
+
+
+class Noted(Protocol):
+    """What ``hodei dev`` noted in the per-user state file."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def token(self) -> str | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+
+def find(
+    server: str | None,
+    token: str | None,
+    *,
+    variables: Mapping[str, str],
+    noted: Callable[[], Noted | None],
+) -> Target:
+    """``--server``, else HODEI_URL, else what ``hodei dev`` noted, else port 8080 of this machine.
+
+    The noted token goes only to the noted URL.
+    """
+    note = noted()
+    url = server or variables.get("HODEI_URL") or (note.url if note else DEFAULT_URL)
+    if not url.startswith(("http://", "https://")):
+        if "://" in url:
+            raise InvalidInput(f"{url!r} is not a server's address such as {DEFAULT_URL}.", field="--server")
+        url = f"http://{url}"
+    url = url.rstrip("/")
+    if not token:
+        token = variables.get("HODEI_API_TOKEN") or None
+    if not token and note and url == note.url.rstrip("/"):
+        token = note.token
+    return Target(url=url, token=token)
+
+
+def connect(context: typer.Context, server: str | None, token: str | None) -> HodeiClient:
+    """A client of the platform that the options, here or before the command, or the surroundings name."""
+    from hodei.client.client import HodeiClient
+    from hodei.embedded import state_file
+
+    for sentence in environment.warnings(os.environ):
+        output.say(f"Warning: {sentence}")
+    early = context.find_root().obj or Target(url="")
+    found = find(server or early.url, token or early.token, variables=os.environ, noted=state_file.read)
+    return HodeiClient(found.url, found.token)

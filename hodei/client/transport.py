@@ -1,0 +1,156 @@
+"""One HTTP connection to one service: retries, refusals and silence.
+
+A GET, and a POST with an ``Idempotency-Key``, is sent again after a refused or broken connection and after a
+502, 503 or 504, a few times within about a second. One that timed out is not: the server may be busy with it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from hodei.client.errors import (
+    ConnectionLost,
+    NotHodei,
+    ServerRefused,
+    ServerSilent,
+    ServerUnavailable,
+    ServerUnreachable,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+BACK_OFF_S = (0.1, 0.3, 0.6)
+UNAVAILABLE = frozenset({502, 503, 504})
+NEXT_PAGE = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+class Transport:
+    """Requests to ``url``. ``timeout_s`` is how long one answer may take."""
+
+    def __init__(
+        self, url: str, *, token: str | None, timeout_s: float, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        headers = {"User-Agent": "hodei", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            self._http = httpx.Client(
+                headers=headers,
+                verify=self.url.startswith(
+                    "https:"
+                ),  # building a TLS context takes time that http does not need
+                trust_env=not is_loopback(self.url),  # a proxy cannot reach this machine's own loopback
+            )
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(f"The proxy settings of this shell cannot be used: {error}.") from error
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, *, wait_s: float = 0.0, **parameters: Any) -> Any:
+        """The JSON that a GET answers. ``wait_s``: how long the server was asked to hold the answer back."""
+        return self._json(self.send("GET", path, wait_s=wait_s, parameters=parameters))
+
+    def post(self, path: str, body: dict[str, Any], *, idempotency_key: str) -> Any:
+        """The JSON that a POST answers; sent again with the same key, so that it cannot do a thing twice."""
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._json(self.send("POST", path, body=body, headers=headers))
+
+    def pages(self, path: str, **parameters: Any) -> Iterator[Any]:
+        """The items of a list, page after page, as they are asked for."""
+        response = self.send("GET", path, parameters=parameters)
+        while True:
+            yield from self._json(response)
+            following = NEXT_PAGE.search(response.headers.get("link", ""))
+            if following is None:
+                return
+            # The server may know itself by another address than ours: only the path and the query are used.
+            address = urlsplit(urljoin(str(response.url), following[1]))
+            response = self.send("GET", f"{address.path}?{address.query}")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        wait_s: float = 0.0,
+        parameters: Mapping[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: frozenset[int] = frozenset(),
+    ) -> httpx.Response:
+        """A successful answer, or one whose status is in ``accept``."""
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        timeout_s = self._timeout_s + wait_s
+        for pause_s in (*BACK_OFF_S, None):
+            try:
+                response = self._http.request(
+                    method,
+                    self.url + path,
+                    params=given or None,
+                    json=body,
+                    headers=headers,
+                    timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+                )
+                if response.status_code not in UNAVAILABLE - accept:
+                    return self._successful(response, accept)
+                failure: ServerUnreachable = ServerUnavailable.at(self.url, _problem(response))
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise NotHodei.at(self.url, f"not an http URL: {error}") from error
+            except httpx.ConnectTimeout:
+                failure, pause_s = (
+                    ServerUnreachable.nobody_at(self.url, reason="no answer to the connection"),
+                    None,
+                )
+            except httpx.TimeoutException:
+                failure, pause_s = ServerSilent.at(self.url, timeout_s), None
+            except httpx.ConnectError as error:
+                reason = "" if "refused" in str(error).lower() else str(error)
+                failure = ServerUnreachable.nobody_at(self.url, reason=reason)
+            except (httpx.TransportError, httpx.DecodingError):
+                failure = ConnectionLost.to(self.url)
+            if pause_s is None:
+                raise failure
+            self._sleep(pause_s)
+        raise AssertionError("the last try either returns or raises")
+
+    def _successful(self, response: httpx.Response, accept: frozenset[int]) -> httpx.Response:
+        if response.is_success or response.status_code in accept:
+            return response
+        problem = _problem(response)
+        if "code" not in problem:
+            raise NotHodei.at(self.url, f"HTTP {response.status_code} without a reason")
+        raise ServerRefused(problem)
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError as error:
+            kind = response.headers.get("content-type", "no content type")
+            raise NotHodei.at(self.url, f"it answered {kind}, not JSON") from error
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    return {"status": response.status_code, **(problem if isinstance(problem, dict) else {})}

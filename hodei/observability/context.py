@@ -1,0 +1,28 @@
+"""The request's id: accepted from the caller when it is sane, else made here; on every log line and answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import structlog
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def request_id_from(header: str | None) -> str:
+    """The caller's id if it can be put into a log line as it is, else a new one."""
+    if header and _SANE.fullmatch(header):
+        return header
+    return secrets.token_hex(16)
+
+
+def bind_request(request_id: str) -> None:
+    """Start a request's context in this thread: what an earlier request bound is gone."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+def unbind_request() -> None:
+    """End the request's context, so that nothing leaks into the thread's next one."""
+    structlog.contextvars.clear_contextvars()

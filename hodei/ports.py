@@ -1,0 +1,115 @@
+"""What a use case is given: the database, the courier, the wake-ups, the providers. Wired in ``hodei.bootstrap``."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from hodei.providers.contract import Provider
+from hodei.vault import Vault
+from hodei.settings import Settings
+from hodei.storage.database import Database
+
+
+class Courier(Protocol):
+    """Carries messages that say "look at this". None of them is needed for anything to be right; nothing here blocks
+    or raises, and a message may come twice, late or never."""
+
+    def look(self) -> None:
+        """Somebody should look at the queue of jobs."""
+
+    def run_saga(self, saga_type: str, saga_id: UUID, steps: Iterable[str]) -> None:
+        """Run this stretch of a saga, step by step."""
+
+    def undo_saga(self, saga_type: str, saga_id: UUID, steps: Iterable[str]) -> None:
+        """Undo these steps of a saga, in this order."""
+
+    def destroy(self, worker_id: UUID) -> None:
+        """This worker is TERMINATING: destroy it."""
+
+    def pull(self, provider_id: UUID, image: str) -> None:
+        """This image is missing at the provider: pull it."""
+
+    def relay(self) -> None:
+        """There are new rows in the outbox."""
+
+
+class Wakeups(Protocol):
+    """Hints between processes that shorten a wait; never needed, since every waiter also looks at Postgres."""
+
+    def wait(self, key: str, timeout_s: float) -> bool:
+        """Block until somebody wakes this key, the time is over, or the process stops. True when woken."""
+
+    def listen(self, key: str) -> Listening:
+        """Start to listen to a key before looking at the facts, so that no wake-up between the two is missed."""
+
+    def wake(self, key: str) -> None:
+        """Wake whoever waits for the key, in any process. Returns at once, never raises."""
+
+    @property
+    def closing(self) -> bool:
+        """True once the process is stopping: waiters answer with what they have."""
+
+    def close(self) -> None:
+        """Wake everybody and let go."""
+
+
+class Listening(Protocol):
+    """One waiter's ear at a key; use it as a context manager."""
+
+    def wait(self, timeout_s: float) -> bool: ...
+
+    def __enter__(self) -> Listening: ...
+
+    def __exit__(self, *details: object) -> None: ...
+
+
+class Providers(Protocol):
+    """The providers that are configured, opened when first asked for."""
+
+    def get(self, provider_id: UUID) -> Provider:
+        """The provider. Raises ProviderError when its configuration cannot be used."""
+
+    def ids(self) -> list[UUID]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """One process's view of the whole; safe to share between threads."""
+
+    settings: Settings
+    database: Database
+    courier: Courier
+    wakeups: Wakeups
+    providers: Providers
+    vault: Vault
+    process_name: str = field(default="hodei")
+
+    def one_time_token(self, worker_id: UUID) -> str:
+        """The worker's one-time token: 256 bits, derived, so that a step that is done again hands over the same one."""
+        return self.vault.derive(f"one-time-token:{worker_id}")
+
+    def close(self) -> None:
+        """Stop: wake the waiters, give back the connections. Workers go on."""
+        self.wakeups.close()
+        close = getattr(self.courier, "close", None)
+        if close is not None:
+            close()
+        self.providers.close()
+        self.database.close()
+
+
+def token_hash(token: str) -> bytes:
+    """How tokens are stored. They are random and long, so one round of SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def same(left: bytes | memoryview | None, right: bytes) -> bool:
+    """Compare two hashes in constant time."""
+    return left is not None and hmac.compare_digest(bytes(left), right)

@@ -1,0 +1,271 @@
+"""The engine: the only code that moves a saga.
+
+Whoever calls :meth:`Engine.run_step` or :meth:`Engine.undo_step` has been told to look; the engine looks at the saga's row under its lock
+and does what is due, or nothing. A step's change of rows, its COMPLETED and its audit events are one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from hodei.domain.causes import Failure
+from hodei.domain.states import SagaState, StepState
+from hodei.sagas.audit import Audit, advance, set_step
+from hodei.sagas.lease import Lease
+from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
+from hodei.ports import Platform
+from hodei.storage.transaction import Row, Transaction
+
+log = structlog.get_logger(__name__)
+
+OPEN = (SagaState.PENDING, SagaState.IN_PROGRESS)
+
+
+def new_owner() -> str:
+    """A name for this process's leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Engine:
+    """Starts, runs, resumes and undoes sagas for one process."""
+
+    def __init__(self, platform: Platform, types: tuple[SagaType, ...]) -> None:
+        self.platform = platform
+        self.types = {saga_type.name: saga_type for saga_type in types}
+        self.owner = new_owner()
+
+    # --- starting and resuming -------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        tx: Transaction,
+        saga_type: str,
+        *,
+        saga_id: UUID,
+        subject_id: UUID,
+        correlation_id: UUID,
+        actor: str,
+        metadata: dict[str, Any],
+    ) -> bool:
+        """Write the saga down and have it run after the commit. False when it is there already: nothing is done then."""
+        kind = self.types[saga_type]
+        inserted = tx.execute(
+            "saga_insert",
+            id=saga_id,
+            saga_type=saga_type,
+            subject_id=subject_id,
+            correlation_id=correlation_id,
+            actor=actor,
+            metadata=metadata,
+        )
+        if not inserted:
+            return False
+        tx.execute("saga_insert_steps", saga_id=saga_id, names=[step.name for step in kind.steps])
+        advance(tx, saga_id, SagaState.PENDING, Audit("SagaStarted", f"{saga_type} was started by {actor}."))
+        stretch = kind.stretch_from(kind.steps[0].name)
+        tx.after_commit(lambda: self.platform.courier.run_saga(saga_type, saga_id, stretch))
+        return True
+
+    def resume(self, saga_id: UUID) -> None:
+        """What the saga waited for may be there: have its next stretch run. Costs one look; harmless when it is not there."""
+        with self.platform.database.begin() as tx:
+            self.publish_due(tx, saga_id)
+
+    def publish_due(self, tx: Transaction, saga_id: UUID) -> None:
+        """Publish whatever is due of this saga after the commit: a stretch of steps, or of undoings."""
+        row = tx.row("saga_lock", id=saga_id)
+        if row is None or row.leased:
+            return
+        kind = self.types[row.saga_type]
+        if row.state in OPEN:
+            due = _next_step(row)
+            if due is not None:
+                stretch = kind.stretch_from(due["name"])
+                tx.after_commit(lambda: self.platform.courier.run_saga(kind.name, saga_id, stretch))
+        elif row.state == SagaState.COMPENSATING:
+            undoings = _to_undo(kind, row)
+            if undoings:
+                tx.after_commit(lambda: self.platform.courier.undo_saga(kind.name, saga_id, undoings))
+            else:
+                self._finish_undoing(tx, kind, row)
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def run_step(self, saga_id: UUID, step_name: str) -> bool:
+        """Look at this step of the saga and do it if it is due. True: the step after it may be looked at now."""
+        with self.platform.database.begin() as tx:
+            row = tx.row("saga_lock", id=saga_id)
+            if row is None or row.state not in OPEN:
+                return False
+            kind = self.types[row.saga_type]
+            due = _next_step(row)
+            if due is None or _order(row, step_name) < due["order"]:
+                return due is not None  # done before: this message came twice
+            if due["name"] != step_name or row.leased:
+                return False
+            step = kind.step(step_name)
+            if not isinstance(step, ExternalStep):
+                return self._apply(tx, kind, row, step)
+            self._claim(tx, row, step)
+        return self._act(kind, Saga.from_row(row), step)
+
+    def _apply(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
+        saga = Saga.from_row(row)
+        savepoint = tx.connection.begin_nested()
+        try:
+            answer = step.apply(self.platform, tx, saga)
+            savepoint.commit()
+        except StepFailed as failed:
+            savepoint.rollback()
+            self._fail(tx, kind, row, step, failed.failure)
+            return False
+        return self._completed(tx, kind, row, step, answer)
+
+    def _claim(self, tx: Transaction, row: Row, step: Step) -> None:
+        audits = []
+        if _state(row, step.name) == StepState.PENDING:
+            audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
+        set_step(tx, row.id, step.name, StepState.IN_PROGRESS, started_at=row.now)
+        advance(tx, row.id, SagaState.IN_PROGRESS, *audits, lease_owner=self.owner)
+
+    def _act(self, kind: SagaType, saga: Saga, step: ExternalStep) -> bool:
+        failure: Failure | None = None
+        answer: Done | Wait = Done()
+        with Lease(self.platform.database, saga.id, self.owner):
+            try:
+                answer = step.act(self.platform, saga)
+            except StepFailed as failed:
+                failure = failed.failure
+        with self.platform.database.begin() as tx:
+            row = tx.row("saga_lock", id=saga.id)
+            if row is None or row.state != SagaState.IN_PROGRESS or row.lease_owner != self.owner:
+                log.warning("saga.lease_lost", saga_id=str(saga.id), step=step.name)
+                return False
+            if failure is not None:
+                self._fail(tx, kind, row, step, failure)
+                return False
+            step.record(self.platform, tx, Saga.from_row(row), answer)
+            return self._completed(tx, kind, row, step, answer)
+
+    def _completed(self, tx: Transaction, kind: SagaType, row: Row, step: Step, answer: Done | Wait) -> bool:
+        audits = []
+        if _state(row, step.name) == StepState.PENDING:
+            audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
+        if isinstance(answer, Wait):
+            set_step(tx, row.id, step.name, StepState.IN_PROGRESS, answer.output, started_at=row.now)
+            advance(
+                tx, row.id, SagaState.IN_PROGRESS, *audits, waiting_until=answer.until, metadata=answer.metadata
+            )
+            return False
+        set_step(tx, row.id, step.name, StepState.COMPLETED, answer.output, started_at=row.now)
+        audits.append(Audit("StepCompleted", f"{step.name} was completed.", step.name, answer.output))
+        last = step.name == kind.steps[-1].name
+        if last:
+            audits.append(Audit("SagaCompleted", f"{kind.name} was completed."))
+        advance(tx, row.id, SagaState.COMPLETED if last else SagaState.IN_PROGRESS, *audits)
+        return not last
+
+    # --- undoing ---------------------------------------------------------------------------------------------------
+
+    def _fail(self, tx: Transaction, kind: SagaType, row: Row, step: Step, failure: Failure) -> None:
+        audits = []
+        if _state(row, step.name) == StepState.PENDING:
+            audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
+            set_step(tx, row.id, step.name, StepState.IN_PROGRESS, started_at=row.now)
+        set_step(tx, row.id, step.name, StepState.FAILED, error_message=failure.message)
+        audits.append(Audit("StepFailed", failure.message, step.name, {"code": failure.code}))
+        audits.append(Audit("CompensationStarted", f"{kind.name} is being undone: {failure.message}"))
+        advance(tx, row.id, SagaState.COMPENSATING, *audits, failure=failure)
+        after = tx.row("saga_lock", id=row.id)
+        if after is None:
+            return
+        undoings = _to_undo(kind, after)
+        if undoings:
+            tx.after_commit(lambda: self.platform.courier.undo_saga(kind.name, row.id, undoings))
+        else:
+            self._finish_undoing(tx, kind, after)
+
+    def undo_step(self, saga_id: UUID, step_name: str) -> bool:
+        """Undo this step if its turn has come. True: the one before it may be undone now."""
+        with self.platform.database.begin() as tx:
+            row = tx.row("saga_lock", id=saga_id)
+            if row is None or row.state != SagaState.COMPENSATING or row.leased:
+                return False
+            kind = self.types[row.saga_type]
+            undoings = _to_undo(kind, row)
+            if step_name not in undoings:
+                return bool(undoings)
+            if undoings[0] != step_name:
+                return False
+            step = kind.step(step_name)
+            external = isinstance(step, ExternalStep)
+            if external:
+                set_step(tx, saga_id, step_name, StepState.COMPENSATING)
+                advance(tx, saga_id, SagaState.COMPENSATING, lease_owner=self.owner)
+            else:
+                return self._undone(tx, kind, row, step)
+        assert isinstance(step, ExternalStep)
+        saga = Saga.from_row(row)
+        with Lease(self.platform.database, saga_id, self.owner, release_on_error=True):
+            step.act_undo(self.platform, saga)
+        with self.platform.database.begin() as tx:
+            row = tx.row("saga_lock", id=saga_id)
+            if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != self.owner:
+                return False
+            return self._undone(tx, kind, row, step)
+
+    def _undone(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
+        step.undo(self.platform, tx, Saga.from_row(row))
+        set_step(tx, row.id, step.name, StepState.COMPENSATING)
+        set_step(tx, row.id, step.name, StepState.COMPENSATED)
+        advance(
+            tx, row.id, SagaState.COMPENSATING, Audit("StepCompensated", f"{step.name} was undone.", step.name)
+        )
+        after = tx.row("saga_lock", id=row.id)
+        if after is None:
+            return False
+        if _to_undo(kind, after):
+            return True
+        self._finish_undoing(tx, kind, after)
+        return False
+
+    def _finish_undoing(self, tx: Transaction, kind: SagaType, row: Row) -> None:
+        saga = Saga.from_row(row)
+        kind.undone(self.platform, tx, saga)
+        reason = saga.failure.message if saga.failure else "it was cut short"
+        advance(
+            tx,
+            row.id,
+            SagaState.FAILED,
+            Audit("SagaFailed", f"{kind.name} was undone: {reason}"),
+            metadata={"outcome": "compensated"},
+        )
+
+
+def _next_step(row: Row) -> dict[str, Any] | None:
+    """The first step that is not done."""
+    return next((step for step in row.steps if step["state"] != StepState.COMPLETED), None)
+
+
+def _order(row: Row, name: str) -> int:
+    return next(step["order"] for step in row.steps if step["name"] == name)
+
+
+def _state(row: Row, name: str) -> str:
+    return next(step["state"] for step in row.steps if step["name"] == name)
+
+
+def _to_undo(kind: SagaType, row: Row) -> list[str]:
+    """The steps that still have to be undone, last first: what was done or begun and leaves something behind."""
+    begun = {StepState.COMPLETED, StepState.FAILED, StepState.COMPENSATING, StepState.IN_PROGRESS}
+    return [
+        step["name"]
+        for step in reversed(row.steps)
+        if step["state"] in begun and kind.step(step["name"]).undoable
+    ]

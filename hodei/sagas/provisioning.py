@@ -1,0 +1,256 @@
+"""PROVISIONING: a worker made for a job, connected and ready; or nothing of it left.
+
+Metadata: ``provider_id``, ``worker_id``, ``deadline`` (ISO time), and for a job ``job_id``, ``attempt``, ``image``, ``cpu``,
+``memory_bytes``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hodei.domain.causes import Failure
+from hodei.domain.job import JobSpec
+from hodei.domain.states import JobState, WorkerState
+from hodei.ports import Platform, token_hash
+from hodei.providers.contract import ImageMissing, ProviderError, WorkerRequest
+from hodei.sagas.settle import settle_attempt
+from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
+from hodei.storage.transaction import Transaction
+
+PULL_RESULT_IS_FRESH_FOR = timedelta(seconds=30)
+CONNECT_S = 120.0
+"""How long a worker that was started may take to connect: Python's start and a few round trips, on a busy host."""
+
+
+def _deadline(saga: Saga) -> datetime:
+    return datetime.fromisoformat(saga.metadata["deadline"])
+
+
+class ValidateProviderCapacity(Step):
+    """Takes a place at the provider: one guarded update, so that ``max_workers`` holds for any number of controllers."""
+
+    name = "ValidateProviderCapacity"
+    undoable = True
+
+    def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
+        provider_id = saga.uuid("provider_id")
+        taken = tx.scalar("provider_take_place", id=provider_id)
+        if taken is not None:
+            return Done(output={"places_taken": taken})
+        provider = tx.row("provider_find", key=str(provider_id))
+        if provider is None:
+            raise StepFailed(Failure(code="ERR_4001", message="The provider was removed."))
+        if provider.status not in ("ACTIVE", "DEGRADED"):
+            raise StepFailed(
+                Failure(
+                    code="ERR_4004",
+                    message=f"Provider {provider.name} is {provider.status}: {provider.status_reason or 'no reason given'}.",
+                )
+            )
+        raise StepFailed(
+            Failure(
+                code="ERR_4003",
+                message=f"Provider {provider.name} has no room: {provider.places_taken} of {provider.max_workers} workers.",
+            )
+        )
+
+    def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
+        if saga.outputs[self.name].get("places_taken"):
+            tx.execute(
+                "provider_release_place", id=saga.uuid("provider_id"), worker_id=saga.uuid("worker_id")
+            )
+
+
+class RegisterWorker(Step):
+    """Writes the worker's row and its token's hash: both exist before anything of it does, so a crash leaves nothing unknown."""
+
+    name = "RegisterWorker"
+    undoable = True
+
+    def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
+        worker_id, provider_id = saga.uuid("worker_id"), saga.uuid("provider_id")
+        provider = tx.row("provider_find", key=str(provider_id))
+        if provider is None:
+            raise StepFailed(Failure(code="ERR_4001", message="The provider was removed."))
+        job_id = saga.metadata.get("job_id")
+        tx.execute(
+            "worker_insert",
+            id=worker_id,
+            provider_id=provider_id,
+            provider_type=provider.provider_type,
+            reserved_for=job_id and UUID(job_id),
+            max_jobs=saga.metadata.get("max_jobs", 1),
+            saga_id=saga.id,
+            image=saga.metadata.get("image"),
+            connect_deadline=_deadline(saga),
+        )
+        remaining_s = (_deadline(saga) - saga.now).total_seconds()
+        tx.execute(
+            "token_insert",
+            token_hash=token_hash(platform.one_time_token(worker_id)),
+            worker_id=worker_id,
+            kind="one_time",
+            ttl_s=max(platform.settings.otp_ttl, remaining_s),
+        )
+        tx.record("worker", worker_id, "WorkerCreated", {"job_id": job_id}, actor=saga.actor)
+        return Done(output={"worker_id": str(worker_id)})
+
+    def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
+        worker_id = saga.uuid("worker_id")
+        reason = saga.failure.message if saga.failure else "provisioning was undone"
+        if tx.scalar("worker_set_terminated", id=worker_id, reason=reason):
+            tx.record("worker", worker_id, "WorkerTerminated", {"reason": reason}, actor=saga.actor)
+            tx.after_commit(platform.courier.look)
+
+
+class CreateInfrastructure(ExternalStep):
+    """Has the provider make the container, pod or process; an image that is missing is pulled first, outside any step."""
+
+    name = "CreateInfrastructure"
+    undoable = True
+
+    def act(self, platform: Platform, saga: Saga) -> Done | Wait:
+        provider_id, image = saga.uuid("provider_id"), saga.metadata.get("image")
+        try:
+            provider = platform.providers.get(provider_id)
+            resource_id = provider.start(self._request(platform, saga))
+        except ImageMissing as missing:
+            return self._await_image(platform, saga, missing)
+        except ProviderError as error:
+            raise StepFailed(error.failure) from error
+        return Done(
+            output={"resource_id": resource_id, "image": image, "created_at": datetime.now(UTC).isoformat()}
+        )
+
+    def _request(self, platform: Platform, saga: Saga) -> WorkerRequest:
+        metadata = saga.metadata
+        worker_id = saga.uuid("worker_id")
+        job_id = metadata.get("job_id")
+        return WorkerRequest(
+            worker_id=worker_id,
+            one_time_token=platform.one_time_token(worker_id),
+            deployment=platform.database.deployment,
+            job_id=UUID(job_id) if job_id else None,
+            image=metadata.get("image"),
+            cpu=metadata.get("cpu"),
+            memory_bytes=metadata.get("memory_bytes"),
+        )
+
+    def _await_image(self, platform: Platform, saga: Saga, missing: ImageMissing) -> Wait:
+        provider_id = saga.uuid("provider_id")
+        with platform.database.begin() as tx:
+            pull = tx.row(
+                "pull_get",
+                provider_id=provider_id,
+                image=missing.image,
+                since=max(saga.now - PULL_RESULT_IS_FRESH_FOR, _started(saga)),
+            )
+        if pull is not None and pull.state == "FAILED" and pull.fresh:
+            raise StepFailed(Failure(code=pull.error_code, message=pull.error_message))
+        if saga.now >= _deadline(saga):
+            raise StepFailed(
+                Failure(code="ERR_3005", message=f"The image {missing.image} was not there in time.")
+            )
+        platform.courier.pull(provider_id, missing.image)
+        return Wait(until=_deadline(saga), metadata={"awaits_image": missing.image})
+
+    def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
+        if isinstance(answer, Done):
+            tx.execute(
+                "worker_set_infrastructure",
+                id=saga.uuid("worker_id"),
+                resource_id=answer.output["resource_id"],
+            )
+
+    def act_undo(self, platform: Platform, saga: Saga) -> None:
+        worker_id = saga.uuid("worker_id")
+        with platform.database.begin() as tx:
+            tx.scalar(
+                "worker_set_terminating",
+                id=worker_id,
+                destroy_in_s=60.0,
+                reason=saga.failure.message if saga.failure else "provisioning was undone",
+            )
+        platform.providers.get(saga.uuid("provider_id")).stop(worker_id)
+
+
+class PublishProvisionedEvent(Step):
+    """Waits until the worker's inbox is open, and says so: from then on it can be given its job."""
+
+    name = "PublishProvisionedEvent"
+    waits = True
+
+    def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done | Wait:
+        worker_id = saga.uuid("worker_id")
+        worker = tx.row("worker_lock", id=worker_id)
+        if worker is None:
+            raise StepFailed(Failure(code="ERR_3007", message="The worker's row is gone."))
+        if worker.inbox_polled_at is not None:
+            tx.record(
+                "worker",
+                worker_id,
+                "WorkerProvisioned",
+                {"resource_id": worker.provider_resource_id, "job_id": saga.metadata.get("job_id")},
+                actor=saga.actor,
+            )
+            return Done(output={"connected_at": worker.inbox_polled_at.isoformat()})
+        seen = worker.agent.get("provider_failure")
+        if seen is not None:
+            raise StepFailed(Failure(code=seen["code"], message=seen["message"]))
+        if worker.state in (WorkerState.TERMINATING, WorkerState.TERMINATED):
+            raise StepFailed(
+                Failure(code="ERR_3007", message=worker.termination_reason or "The worker was stopped.")
+            )
+        deadline = _connect_deadline(saga)
+        if saga.now >= deadline:
+            raise StepFailed(
+                Failure(
+                    code="ERR_3005",
+                    message="The worker was started and did not connect in time. Check that it can reach worker-manager "
+                    "(HODEI_SERVER_HOST) and that the image holds Python 3.8 or later.",
+                )
+            )
+        return Wait(until=deadline)
+
+
+def _connect_deadline(saga: Saga) -> datetime:
+    """Once it exists, a worker has CONNECT_S to connect, within the whole of ``provision_s``."""
+    created = saga.outputs[CreateInfrastructure.name].get("created_at")
+    if created is None:
+        return _deadline(saga)
+    return min(_deadline(saga), datetime.fromisoformat(created) + timedelta(seconds=CONNECT_S))
+
+
+def _started(saga: Saga) -> datetime:
+    return datetime.fromisoformat(saga.metadata["started_at"])
+
+
+class Provisioning(SagaType):
+    """Makes a worker."""
+
+    name = "PROVISIONING"
+    steps = (
+        ValidateProviderCapacity(),
+        RegisterWorker(),
+        CreateInfrastructure(),
+        PublishProvisionedEvent(),
+    )
+
+    def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
+        """The job goes back to the queue or ends, as its causes and budgets say."""
+        job_id = saga.metadata.get("job_id")
+        if job_id is None or saga.failure is None:
+            return
+        job = tx.row("job_lock", id=UUID(job_id))
+        if job is None or job.state != JobState.SCHEDULED or job.worker_id != saga.uuid("worker_id"):
+            return
+        settle_attempt(
+            platform,
+            tx,
+            job,
+            spec=JobSpec.from_json(job.spec),
+            failure=saga.failure,
+            end=JobState.FAILED,
+            actor=saga.actor,
+        )

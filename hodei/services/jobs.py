@@ -1,0 +1,132 @@
+"""Looking at jobs, and waiting for their end."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+from hodei.domain.causes import CAUSES
+from hodei.domain.job import JobSpec
+from hodei.domain.states import JobState
+from hodei.errors import NotFound
+from hodei.ports import Platform
+from hodei.services.paging import Page, decode, page_of
+from hodei.storage.transaction import Row
+
+LOOK_EVERY_S = 2.0
+"""How often a waiter looks at Postgres when no wake-up comes."""
+
+
+def error_view(code: str | None, message: str | None) -> dict[str, Any] | None:
+    """A cause as people see it."""
+    if code is None:
+        return None
+    cause = CAUSES[code]
+    return {
+        "code": code,
+        "severity": cause.severity.value,
+        "message": message or cause.title,
+        "actions": list(cause.actions),
+    }
+
+
+def job_view(row: Row) -> dict[str, Any]:
+    """A job in the shape of ``docs/reference/http.md``."""
+    spec = JobSpec.from_json(row.spec)
+    state = JobState(row.state)
+    base = f"/api/v1/jobs/{row.id}"
+    return {
+        "id": row.id,
+        "name": row.name,
+        "command": spec.command,
+        "script": spec.script,
+        "args": list(spec.args) if spec.args is not None else None,
+        "image": spec.image,
+        "env": spec.env,
+        "secret_env": list(spec.secret_names),
+        "provider": spec.provider,
+        "cpu": spec.cpu,
+        "memory": spec.memory_bytes,
+        "timeout_s": spec.timeout_s,
+        "grace_s": spec.grace_s,
+        "retries": spec.retries,
+        "retry_on": list(spec.retry_on),
+        "priority": row.priority,
+        "labels": row.labels,
+        "pipeline_id": row.pipeline_id,
+        "timeouts": spec.to_json()["timeouts"],
+        "status": state.value.lower(),
+        "status_code": state.code,
+        "held": row.held,
+        "attempts": row.attempts,
+        "max_attempts": row.max_attempts,
+        "provider_id": row.selected_provider_id,
+        "provider_type": row.provider_type,
+        "worker_id": row.worker_id,
+        "exit_code": row.exit_code,
+        "error": error_view(row.error_code, row.error_message),
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "completed_at": row.completed_at,
+        "cancel_requested_at": row.cancel_requested_at,
+        "queue_position": row.queue_position,
+        "log": {
+            "entries": row.log_entries or 0,
+            "bytes": row.log_bytes or 0,
+            "complete": bool(row.log_complete),
+        },
+        "links": {"self": base}
+        | {name: f"{base}/{name}" for name in ("logs", "events", "sagas", "executions", "why")},
+    }
+
+
+def get_job(platform: Platform, job_id: UUID) -> dict[str, Any]:
+    """One job. Raises NotFound."""
+    with platform.database.begin() as tx:
+        row = tx.row("read_job", id=job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
+    return job_view(row)
+
+
+def list_jobs(
+    platform: Platform,
+    *,
+    status: list[str] | None = None,
+    label: dict[str, str] | None = None,
+    name: str | None = None,
+    pipeline_id: UUID | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page:
+    """A page of jobs, newest first."""
+    before_at, before_id = decode(cursor)
+    with platform.database.begin() as tx:
+        rows = tx.rows(
+            "read_jobs",
+            states=[word.upper() for word in status] if status else None,
+            labels=json.dumps(label) if label else None,
+            name=name,
+            pipeline_id=pipeline_id,
+            before_at=before_at,
+            before_id=before_id,
+            limit=limit + 1,
+        )
+    return page_of(rows, limit, job_view, at="created_at")
+
+
+def wait_for_job(platform: Platform, job_id: UUID, timeout_s: float) -> dict[str, Any]:
+    """The job once it has ended, or as it is after ``timeout_s``. Holds no connection while it waits."""
+    give_up = time.monotonic() + timeout_s
+    with platform.wakeups.listen(f"job:{job_id}") as ear:
+        while True:
+            with platform.database.begin() as tx:
+                row = tx.row("read_job_state", id=job_id)
+            if row is None:
+                raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
+            remaining = give_up - time.monotonic()
+            if JobState(row.state).is_terminal or remaining <= 0 or platform.wakeups.closing:
+                return get_job(platform, job_id)
+            ear.wait(min(remaining, LOOK_EVERY_S))

@@ -1,0 +1,101 @@
+"""The connection pool, and the door to transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from hodei.errors import DatabaseUnavailable
+from hodei.storage.queries import query
+from hodei.storage.transaction import Transaction
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 30_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+
+
+class Database:
+    """Postgres as the platform uses it. Connects when it is first used; safe to share between threads."""
+
+    def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "hodei") -> None:
+        self.url = url
+        self._deployment: str | None = None
+        self.engine: Engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=4,
+            pool_timeout=10,
+            pool_pre_ping=False,
+            pool_use_lifo=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": application_name,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+            },
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        What was hung on :meth:`Transaction.after_commit` runs then. Raises DatabaseUnavailable when Postgres is away.
+        """
+        try:
+            with self.engine.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
+        except (OperationalError, PoolTimeout) as error:
+            raise _unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _unavailable(error) from error
+            raise
+        transaction.run_after_commit()
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Any]:
+        """A bare connection outside any transaction: for advisory locks, LISTEN and maintenance."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+        except (OperationalError, PoolTimeout) as error:
+            raise _unavailable(error) from error
+
+    def ping(self) -> None:
+        """Ask the server for an answer. Raises DatabaseUnavailable."""
+        with self.begin() as tx:
+            tx.scalar("ping")
+
+    @property
+    def deployment(self) -> str:
+        """This installation's id: what its containers are labelled with."""
+        if self._deployment is None:
+            with self.begin() as tx:
+                self._deployment = str(UUID(str(tx.scalar("deployment_id"))))
+        return self._deployment
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+    first = reason[0] if reason else type(error).__name__
+    return DatabaseUnavailable(
+        f"The database cannot be reached ({first}). Check that Postgres runs and that HODEI_DATABASE_URL is right."
+    )
+
+
+__all__ = ["Database", "Transaction", "query"]

@@ -1,0 +1,130 @@
+"""Bringing the schema up to date: at every start, under an advisory lock, and never over somebody else's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+
+from hodei.errors import SchemaMismatch
+from hodei.storage.database import CONNECT_TIMEOUT_S, _unavailable
+
+LOCK_KEY = 0x686F646569  # "hodei"
+MINIMUM_SERVER = 150000
+TABLES = frozenset(
+    {
+        "jobs", "workers", "provider_configs", "domain_events", "outbox_events",
+        "sagas", "saga_steps", "saga_audit_events", "job_log_files",
+    }
+)  # fmt: skip
+
+
+def scripts_folder() -> Path:
+    """Where the migrations are: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(url: str) -> bool:
+    """Migrate an empty or older schema; return whether anything was done.
+
+    Any number of processes may call it at once. Raises SchemaMismatch for a newer or a foreign schema,
+    DatabaseUnavailable when Postgres is away.
+    """
+    engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    try:
+        with engine.connect() as connection:
+            if _state(connection) == "current":
+                return False
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+            try:
+                return _upgrade_locked(connection)
+            finally:
+                connection.rollback()
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
+                connection.commit()
+    except OperationalError as error:
+        raise _unavailable(error) from error
+    finally:
+        engine.dispose()
+
+
+def _upgrade_locked(connection: Connection) -> bool:
+    from alembic import command
+
+    if _state(connection) == "current":
+        return False
+    connection.execute(text("CREATE SCHEMA IF NOT EXISTS hodei"))
+    command.upgrade(_config(connection), "head")
+    connection.commit()
+    missing = TABLES - set(_tables(connection))
+    if missing:
+        raise SchemaMismatch(f"The migration ended, and these tables are missing: {', '.join(sorted(missing))}.")
+    return True
+
+
+def check(url: str) -> str:
+    """A sentence about the schema. Raises SchemaMismatch when a server could not start on it."""
+    engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    try:
+        with engine.connect() as connection:
+            state = _state(connection)
+    except OperationalError as error:
+        raise _unavailable(error) from error
+    finally:
+        engine.dispose()
+    if state == "current":
+        return "The schema is up to date."
+    raise SchemaMismatch("The schema is not up to date. Migrate it with: hodei db upgrade")
+
+
+def _tables(connection: Connection) -> list[str]:
+    found = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+    return [row[0] for row in found]
+
+
+def _state(connection: Connection) -> str:
+    """``current``, ``older`` or ``empty``; anything else is refused."""
+    version = connection.execute(text("SHOW server_version_num")).scalar_one()
+    if int(version) < MINIMUM_SERVER:
+        raise SchemaMismatch(f"Postgres 15 or later is needed; this server is {int(version) // 10000}. Upgrade it.")
+    scripts = ScriptDirectory.from_config(_config())
+    context = MigrationContext.configure(
+        connection, opts={"version_table": "schema_version", "version_table_schema": "hodei"}
+    )
+    current = context.get_current_revision()
+    foreign = sorted(set(_tables(connection)) - TABLES)
+    if foreign:
+        raise SchemaMismatch(
+            f"The database holds tables that are not ours in its schema public ({', '.join(foreign[:3])}). "
+            "Create one for Hodei Jobs alone: createdb hodei_jobs, and name it in HODEI_DATABASE_URL."
+        )
+    if current is None:
+        if _tables(connection):
+            raise SchemaMismatch(
+                "The database holds tables with our names that no migration of ours made. "
+                "Create an empty one: createdb hodei_jobs, and name it in HODEI_DATABASE_URL."
+            )
+        return "empty"
+    if current == scripts.get_current_head():
+        return "current"
+    if current not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaMismatch(
+            f"The database's schema ({current}) is newer than this version of Hodei Jobs. "
+            "Upgrade the program: pip install --upgrade hodei-jobs"
+        )
+    return "older"

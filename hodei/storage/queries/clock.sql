@@ -1,0 +1,41 @@
+-- The clock, the loops' progress, and the database itself.
+
+-- name: ping
+SELECT 1;
+
+-- name: deployment_id
+SELECT id FROM hodei.deployment;
+
+-- name: loop_claim
+-- Who acts: the owner while its lease lives, else whoever asks first. Answers whether it is the asker.
+INSERT INTO hodei.loops AS l (name, owner, lease_expires, interval_s)
+VALUES (:name, :owner, clock_timestamp() + make_interval(secs => :lease_s), :interval_s)
+ON CONFLICT (name) DO UPDATE
+   SET owner = :owner, lease_expires = EXCLUDED.lease_expires, interval_s = :interval_s
+ WHERE l.owner = :owner OR l.lease_expires <= clock_timestamp() OR l.lease_expires IS NULL
+RETURNING name;
+
+-- name: loop_progress
+INSERT INTO hodei.loops AS l (name, owner, lease_expires, interval_s, progressed_at, detail)
+VALUES (:name, :owner, clock_timestamp() + make_interval(secs => :lease_s), :interval_s, clock_timestamp(), CAST(:detail AS jsonb))
+ON CONFLICT (name) DO UPDATE
+   SET owner = :owner, lease_expires = EXCLUDED.lease_expires, progressed_at = clock_timestamp(), detail = EXCLUDED.detail,
+       interval_s = :interval_s;
+
+-- name: loop_release
+UPDATE hodei.loops SET lease_expires = clock_timestamp() WHERE name = :name AND owner = :owner;
+
+-- name: loop_forget
+DELETE FROM hodei.loops WHERE name = :name AND owner = :owner;
+
+-- name: loops
+SELECT name, owner, progressed_at, interval_s, detail, extract(epoch FROM clock_timestamp() - progressed_at) AS age_s
+  FROM hodei.loops ORDER BY name;
+
+-- name: loops_trim
+DELETE FROM hodei.loops WHERE progressed_at < clock_timestamp() - interval '10 min';
+
+-- name: reachable_since
+-- Since when agents could reach us without a break: the oldest start among the doors that are open now.
+SELECT min((detail ->> 'up_since')::timestamptz) AS since FROM hodei.loops
+ WHERE name LIKE 'door:%' AND progressed_at > clock_timestamp() - interval '15 s';

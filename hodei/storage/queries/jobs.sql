@@ -1,0 +1,72 @@
+-- Jobs: every change of a state names the states it may start from.
+
+-- name: job_insert
+INSERT INTO public.jobs (id, name, spec, state, held, requested_provider, pipeline_id, priority, max_attempts,
+                         user_retries, labels, correlation_id, request_id)
+VALUES (:id, :name, CAST(:spec AS jsonb), 'PENDING', :held, :requested_provider, :pipeline_id, :priority, 1 + :user_retries,
+        :user_retries, CAST(:labels AS jsonb), :id, :request_id);
+
+-- name: job_lock
+SELECT * FROM public.jobs WHERE id = :id FOR UPDATE;
+
+-- name: job_set_scheduled_if_pending
+UPDATE public.jobs
+   SET state = 'SCHEDULED', state_since = clock_timestamp(), selected_provider_id = :provider_id, worker_id = :worker_id
+ WHERE id = :id AND state = 'PENDING' AND NOT held AND cancel_requested_at IS NULL;
+
+-- name: job_set_assigned_if_waiting
+-- The fence: the attempt's number only grows, and only here.
+UPDATE public.jobs
+   SET state = 'ASSIGNED', state_since = clock_timestamp(), selected_provider_id = :provider_id, worker_id = :worker_id,
+       attempts = attempts + 1
+ WHERE id = :id AND state IN ('PENDING', 'SCHEDULED') AND cancel_requested_at IS NULL AND attempts = :attempt - 1
+RETURNING attempts;
+
+-- name: job_set_running_if_assigned
+UPDATE public.jobs
+   SET state = 'RUNNING', state_since = clock_timestamp(), started_at = clock_timestamp()
+ WHERE id = :id AND state = 'ASSIGNED' AND attempts = :fence;
+
+-- name: job_set_ended
+-- The one way to an end; guarded by state and fence. A fence of NULL: an end outside any attempt.
+UPDATE public.jobs
+   SET state = :state, state_since = clock_timestamp(), completed_at = clock_timestamp(),
+       started_at = COALESCE(started_at, :started_at), exit_code = :exit_code, result = CAST(:result AS jsonb),
+       error_code = :error_code, error_message = :error_message
+ WHERE id = :id AND state = ANY(CAST(:from_states AS text[]))
+   AND (CAST(:fence AS integer) IS NULL OR attempts = :fence);
+
+-- name: job_set_pending_again
+-- A retry: back to the queue, due later, from whichever state its attempt ended in.
+UPDATE public.jobs
+   SET state = 'PENDING', state_since = clock_timestamp(), queued_at = clock_timestamp(), worker_id = NULL,
+       selected_provider_id = NULL, started_at = NULL, due_at = clock_timestamp() + make_interval(secs => :delay_s),
+       infra_retries = infra_retries + :infra, user_retries = user_retries - :user,
+       error_code = :error_code, error_message = :error_message
+ WHERE id = :id AND state = ANY(CAST(:from_states AS text[]))
+   AND (CAST(:fence AS integer) IS NULL OR attempts = :fence);
+
+-- name: job_provider_gets
+SELECT id, name, state FROM public.jobs WHERE id = :id;
+
+-- name: job_queue_head
+-- What may run at a provider, in the order in which it should; rows that another dispatcher holds are left to it.
+SELECT id, spec, priority, attempts, infra_retries, user_retries, requested_provider, labels
+  FROM public.jobs
+ WHERE state = 'PENDING' AND NOT held AND requested_provider = ANY(CAST(:names AS text[]))
+   AND due_at <= clock_timestamp() AND cancel_requested_at IS NULL
+ ORDER BY priority DESC, queued_at, id
+ LIMIT :limit
+   FOR UPDATE SKIP LOCKED;
+
+-- name: job_queue_overdue
+-- Jobs that waited longer than they may.
+SELECT id FROM public.jobs
+ WHERE state = 'PENDING' AND NOT held
+   AND queued_at + make_interval(secs => COALESCE((spec #>> '{timeouts,queue_s}')::float8, 86400)) < clock_timestamp()
+ LIMIT :limit
+   FOR UPDATE SKIP LOCKED;
+
+-- name: job_next_due
+SELECT count(*) AS waiting, min(queued_at) AS oldest
+  FROM public.jobs WHERE state = 'PENDING' AND NOT held AND due_at <= clock_timestamp();

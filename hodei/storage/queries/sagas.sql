@@ -1,0 +1,88 @@
+-- Sagas: moved by the engine alone, always under the lock of the saga's row.
+
+-- name: saga_insert
+INSERT INTO public.sagas (id, saga_type, state, subject_id, correlation_id, actor, metadata)
+VALUES (:id, :saga_type, 'PENDING', :subject_id, :correlation_id, :actor, CAST(:metadata AS jsonb))
+ON CONFLICT (id) DO NOTHING;
+
+-- name: saga_insert_steps
+INSERT INTO public.saga_steps (id, saga_id, step_name, step_order)
+SELECT gen_random_uuid(), :saga_id, name, ordinality
+  FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS step(name, ordinality);
+
+-- name: saga_lock
+-- The saga with its steps. Whoever holds the row is the only one that moves it.
+SELECT s.*, s.lease_expires > clock_timestamp() AS leased, clock_timestamp() AS now,
+       (SELECT jsonb_agg(jsonb_build_object('name', step_name, 'order', step_order, 'state', state,
+                                            'retry_count', retry_count, 'output', output_data) ORDER BY step_order)
+          FROM public.saga_steps WHERE saga_id = s.id) AS steps
+  FROM public.sagas s WHERE s.id = :id FOR UPDATE;
+
+-- name: saga_advance
+-- Set where the saga is, and append audit events whose times strictly grow.
+WITH tick AS (
+    UPDATE public.sagas
+       SET state = :state, version = version + 1, lease_owner = :lease_owner,
+           lease_expires = clock_timestamp() + make_interval(secs => CAST(:lease_s AS float8)),
+           waiting_until = :waiting_until,
+           nudge_after = COALESCE(:waiting_until, clock_timestamp() + make_interval(secs => CAST(:nudge_s AS float8))),
+           nudges = CASE WHEN :progressed THEN 0 ELSE nudges END,
+           completed_at = CASE WHEN :state IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN clock_timestamp() END,
+           error_code = COALESCE(:error_code, error_code), error_message = COALESCE(:error_message, error_message),
+           metadata = metadata || CAST(:metadata AS jsonb),
+           last_event_at = GREATEST(clock_timestamp(), last_event_at + interval '1 microsecond')
+                           + interval '1 microsecond' * jsonb_array_length(CAST(:events AS jsonb))
+     WHERE id = :id
+ RETURNING last_event_at - interval '1 microsecond' * jsonb_array_length(CAST(:events AS jsonb)) AS base
+)
+INSERT INTO public.saga_audit_events (id, saga_id, event_type, step_name, message, payload, occurred_at)
+SELECT gen_random_uuid(), :id, e ->> 'event_type', e ->> 'step_name', e ->> 'message', COALESCE(e -> 'payload', '{}'),
+       base + interval '1 microsecond' * ordinality
+  FROM tick, jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS item(e, ordinality);
+
+-- name: step_set
+UPDATE public.saga_steps
+   SET state = :state, output_data = output_data || CAST(:output AS jsonb),
+       error_message = COALESCE(:error_message, error_message),
+       retry_count = retry_count + :retried,
+       started_at = COALESCE(started_at, :started_at),
+       completed_at = CASE WHEN :state IN ('COMPLETED', 'FAILED', 'COMPENSATED') THEN clock_timestamp() ELSE completed_at END
+ WHERE saga_id = :saga_id AND step_name = :step_name AND state = ANY(CAST(:from_states AS text[]));
+
+-- name: saga_renew_lease
+UPDATE public.sagas SET lease_expires = clock_timestamp() + make_interval(secs => :lease_s),
+       nudge_after = clock_timestamp() + make_interval(secs => :nudge_s)
+ WHERE id = :id AND lease_owner = :owner;
+
+-- name: saga_set_waiting_until
+-- A deadline that moved while the saga waits: the agent started the job, and another time-out holds now.
+UPDATE public.sagas SET waiting_until = :until, nudge_after = :until
+ WHERE id = :id AND state = 'IN_PROGRESS' AND waiting_until IS NOT NULL;
+
+-- name: saga_touch
+-- It was just published: the reconciler need not nudge it yet.
+UPDATE public.sagas SET nudge_after = clock_timestamp() + make_interval(secs => :nudge_s) WHERE id = :id AND lease_owner IS NULL;
+
+-- name: sagas_to_nudge
+-- Open sagas whose time for a look has come: a deadline that passed, a lease that ran out, or a message that got lost.
+SELECT id, saga_type, state, nudges FROM public.sagas
+ WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') AND nudge_after <= clock_timestamp()
+   AND (lease_expires IS NULL OR lease_expires <= clock_timestamp())
+ ORDER BY nudge_after LIMIT :limit
+   FOR UPDATE SKIP LOCKED;
+
+-- name: saga_nudged
+-- Back-off per saga: a minute at least, a quarter of an hour at most.
+UPDATE public.sagas
+   SET nudges = nudges + 1, nudge_after = clock_timestamp() + LEAST(interval '60 s' * power(2, LEAST(nudges, 4)), interval '15 min')
+ WHERE id = :id;
+
+-- name: sagas_hurry_all
+-- The broker lost its messages: whatever waits for one is looked at now, once.
+UPDATE public.sagas SET nudge_after = clock_timestamp(), nudges = 0
+ WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') AND waiting_until IS NULL
+   AND (lease_expires IS NULL OR lease_expires <= clock_timestamp()) AND nudge_after > clock_timestamp();
+
+-- name: saga_open_of_worker
+SELECT id, saga_type, state, waiting_until FROM public.sagas
+ WHERE subject_id = :subject_id AND saga_type = :saga_type AND state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING');

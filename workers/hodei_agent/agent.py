@@ -1,0 +1,104 @@
+"""The life of the agent: settings, protection, registration, work, clean-up, exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from hodei_agent import linux, settings
+from hodei_agent.client import Client
+from hodei_agent.errors import (
+    EXIT_DONE,
+    EXIT_LEASE_LOST,
+    EXIT_REFUSED,
+    EXIT_UNAUTHORIZED,
+    LeaseLost,
+    Refused,
+    Unauthorized,
+)
+from hodei_agent.lease import Lease
+from hodei_agent.registration import PATIENCE_S, register
+
+SAY_UNREACHABLE_AFTER = 5
+"""Failures in a row before the agent says on stderr that it cannot reach the platform."""
+
+
+def run(arguments: list[str]) -> NoReturn:
+    """Be an agent, with the settings of the process's environment, and end the process."""
+    linux.make_undumpable()
+    subreaper = linux.become_subreaper()
+    os.umask(0o022)
+    _default_signals()
+    try:
+        ours = settings.read(os.environ, arguments)
+    except settings.SettingsError as error:
+        _exit(EXIT_REFUSED, str(error))
+    lease = Lease(PATIENCE_S)
+    client = Client(ours.server, ours.token, lease)
+    path = ours.path
+    trouble = _Trouble(ours.server.url)
+    try:
+        registration = register(client, ours, path, on_sent=_import_the_rest, on_failure=trouble.note)
+    except Unauthorized:
+        _exit(EXIT_UNAUTHORIZED, f"{ours.server.url} does not accept this worker's one-time token.")
+    except Refused as refusal:
+        _exit(EXIT_REFUSED, f"{ours.server.url} refused the registration: {refusal}")
+    except LeaseLost as error:
+        _exit(EXIT_LEASE_LOST, f"{ours.server.url} could not be reached for {PATIENCE_S:g} s: {error}")
+    from hodei_agent import job_environment
+    from hodei_agent.supervisor import Supervisor
+
+    try:
+        state_dir = job_environment.make_state_dir(ours.state_dir)
+    except OSError as error:
+        _exit(EXIT_REFUSED, f"there is no folder that the agent can write to: {error}")
+    exit_code = Supervisor(ours, registration, lease, state_dir, subreaper=subreaper).run(client)
+    job_environment.remove(state_dir)
+    os._exit(exit_code)
+
+
+class _Trouble:
+    """Says once that the platform cannot be reached: a person looking at the container wants to know."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._failures = 0
+
+    def note(self, trouble: str) -> None:
+        self._failures += 1
+        if self._failures == SAY_UNREACHABLE_AFTER:
+            _say(f"{self._url} cannot be reached yet ({trouble}); trying on.")
+
+
+def _import_the_rest() -> None:
+    """Called while the platform thinks about our registration: what is needed only after it."""
+    import hodei_agent.supervisor  # noqa: F401
+
+
+def _default_signals() -> None:
+    """Undo what we inherited: an ignored or blocked signal would be so in the job, too."""
+    for number in range(1, signal.NSIG):
+        try:
+            ignored = signal.getsignal(number) is signal.SIG_IGN
+            if ignored and number not in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these for itself.
+                signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: os._exit(EXIT_DONE))
+
+
+def _say(sentence: str) -> None:
+    try:
+        os.write(2, f"hodei-agent: {sentence}\n".encode())
+    except OSError:
+        pass
+
+
+def _exit(code: int, sentence: str) -> NoReturn:
+    _say(sentence)
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,141 @@
+"""Log frames: the binary envelope in which a job's output travels and is stored.
+
+The layout is described in `docs/reference/agent-protocol.md`. Both sides use this module: the agent packs, the
+platform checks and splits. Nothing here works per line except :func:`entries_in`, which only readers call.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+MAGIC = b"HJF1"
+CODEC_PLAIN = 0
+CODEC_ZLIB = 1
+COMPRESS_FROM_BYTES = 512
+"""Smaller payloads are sent as they are: zlib's own header would eat the gain."""
+
+SEGMENT_SPLIT_LINE = 1
+
+_HEADER = struct.Struct(">4sBBHQQIIII")
+_SEGMENT = struct.Struct(">BBqI")
+HEADER_BYTES = _HEADER.size
+SEGMENT_HEADER_BYTES = _SEGMENT.size
+
+
+class FrameError(ValueError):
+    """The bytes are not a whole, undamaged frame."""
+
+
+class Segment(NamedTuple):
+    """The output that one read of a pipe gave."""
+
+    stream: int
+    at_us: int
+    data: bytes
+    flags: int = 0
+
+
+class Frame(NamedTuple):
+    """A frame as it is stored: the payload still packed."""
+
+    seq: int
+    first_entry: int
+    entries: int
+    plain_size: int
+    codec: int
+    crc32: int
+    payload: bytes
+
+
+def count_entries(data: bytes) -> int:
+    """How many log entries the bytes of one segment hold."""
+    if not data:
+        return 0
+    return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def pack(seq: int, first_entry: int, segments: Iterable[Segment]) -> tuple[bytes, int]:
+    """Build a frame; return it and the number of entries in it."""
+    parts: list[bytes] = []
+    entries = 0
+    for segment in segments:
+        parts += segment_header(segment), segment.data
+        entries += count_entries(segment.data)
+    return pack_payload(seq, first_entry, entries, b"".join(parts)), entries
+
+
+def segment_header(segment: Segment) -> bytes:
+    """What stands before the segment's bytes in a payload."""
+    return _SEGMENT.pack(segment.stream, segment.flags, segment.at_us, len(segment.data))
+
+
+def pack_payload(seq: int, first_entry: int, entries: int, plain: bytes) -> bytes:
+    """Build a frame around a payload, which holds that many entries."""
+    codec, payload = CODEC_PLAIN, plain
+    if len(plain) >= COMPRESS_FROM_BYTES:
+        packed = zlib.compress(plain, 1)
+        if len(packed) < len(plain):
+            codec, payload = CODEC_ZLIB, packed
+    header = _HEADER.pack(
+        MAGIC, codec, 0, 0, seq, first_entry, entries, len(plain), len(payload), zlib.crc32(plain)
+    )
+    return header + payload
+
+
+def split(body: bytes) -> list[Frame]:
+    """Cut a request body into its frames without unpacking them. Raises FrameError when it is not whole."""
+    frames: list[Frame] = []
+    at = 0
+    while at < len(body):
+        if len(body) - at < HEADER_BYTES:
+            raise FrameError("the body ends inside a frame's header")
+        magic, codec, _, _, seq, first, entries, plain_size, size, crc = _HEADER.unpack_from(body, at)
+        if magic != MAGIC or codec not in (CODEC_PLAIN, CODEC_ZLIB):
+            raise FrameError("the body does not hold frames of this version")
+        at += HEADER_BYTES
+        if len(body) - at < size:
+            raise FrameError("the body ends inside a frame")
+        frames.append(Frame(seq, first, entries, plain_size, codec, crc, body[at : at + size]))
+        at += size
+    return frames
+
+
+def plain_payload(codec: int, payload: bytes, plain_size: int, crc32: int) -> bytes:
+    """The payload unpacked and checked. Raises FrameError when it is damaged or larger than it says."""
+    plain = payload
+    if codec == CODEC_ZLIB:
+        unpacker = zlib.decompressobj()
+        try:
+            plain = unpacker.decompress(payload, plain_size + 1)
+        except zlib.error as error:
+            raise FrameError(f"a frame cannot be unpacked: {error}") from error
+    if len(plain) != plain_size or zlib.crc32(plain) != crc32:
+        raise FrameError("a frame's checksum or size is wrong")
+    return plain
+
+
+def segments_in(plain: bytes) -> Iterator[Segment]:
+    """The segments of an unpacked payload, in order."""
+    at = 0
+    while at < len(plain):
+        if len(plain) - at < _SEGMENT.size:
+            raise FrameError("a frame ends inside a segment's header")
+        stream, flags, at_us, size = _SEGMENT.unpack_from(plain, at)
+        at += _SEGMENT.size
+        if len(plain) - at < size:
+            raise FrameError("a frame ends inside a segment")
+        yield Segment(stream, at_us, plain[at : at + size], flags)
+        at += size
+
+
+def entries_in(segment: Segment) -> list[bytes]:
+    """The segment's entries, each with its newline if it has one."""
+    pieces = segment.data.split(b"\n")
+    last = pieces.pop()
+    lines = [piece + b"\n" for piece in pieces]
+    if last:
+        lines.append(last)
+    return lines

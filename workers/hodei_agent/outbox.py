@@ -1,0 +1,156 @@
+"""Output on its way from the job to the sender: a little in memory, the rest on disk, never more than allowed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import NamedTuple, Union
+
+from hodei_agent.frames import SEGMENT_HEADER_BYTES, Segment, count_entries, segment_header
+from hodei_agent.spool import Record, Spool
+
+BATCH_BYTES = 256 * 1024
+"""A batch this large is sent at once; it becomes one frame."""
+BATCH_AGE_S = 0.025
+"""A batch is sent at the latest this long after its first byte, though the job goes on writing."""
+MEMORY_BYTES = 4 * 1024 * 1024
+LEAST_LIMIT_BYTES = 2 * BATCH_BYTES
+
+
+class Batch(NamedTuple):
+    """The payload of one frame."""
+
+    entries: int
+    plain: bytes
+
+
+class Outbox:
+    """One thread puts segments in, another takes batches out. Neither ever waits for the other's work.
+
+    At most `limit_bytes` are kept; what the platform is slow to take goes to disk from 4 MiB on.
+    """
+
+    def __init__(self, folder: str, limit_bytes: int) -> None:
+        self._limit = max(limit_bytes, LEAST_LIMIT_BYTES)
+        self._spool = Spool(folder)
+        self._changed = threading.Condition(threading.Lock())
+        self._closed_batches: deque[tuple[int, Union[bytes, Record]]] = deque()
+        self._memory_bytes = 0
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+        self._open_entries = 0
+        self._open_since = 0.0
+        self._urgent = False
+        self._ended = False
+        self._taker_waits = False
+        self._disk_full = False
+
+    def put(self, segment: Segment, *, force: bool = False) -> bool:
+        """Add a segment. False, and nothing is kept, when there is no room; `force` takes it all the same."""
+        size = len(segment.data) + SEGMENT_HEADER_BYTES
+        with self._changed:
+            if self._backlog() + size > self._limit and not force:
+                return False
+            if self._open_bytes + size > BATCH_BYTES and not self._close_batch() and not force:
+                return False
+            if not self._open:
+                self._open_since = time.monotonic()
+                if self._taker_waits:
+                    self._changed.notify()
+            self._open += segment_header(segment), segment.data
+            self._open_bytes += size
+            self._open_entries += count_entries(segment.data)
+        return True
+
+    def has_room(self) -> bool:
+        """Whether a quarter of the room is free: the time to go on after some output had to be dropped."""
+        with self._changed:
+            return not self._disk_full and self._backlog() <= self._limit * 3 // 4
+
+    def flush(self) -> None:
+        """Have what is there sent now."""
+        with self._changed:
+            if self._open and not self._urgent:
+                self._urgent = True
+                self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing more will be put in."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    @property
+    def spool_bytes(self) -> int:
+        """Bytes that wait on disk."""
+        return self._spool.size_bytes
+
+    def take(self, max_bytes: int) -> list[Batch]:
+        """Wait for batches and return them, oldest first; none after the end. Takes at least one."""
+        with self._changed:
+            while not self._closed_batches:
+                if self._ended or self._urgent:
+                    break
+                wait_s = None
+                if self._open:
+                    wait_s = self._open_since + BATCH_AGE_S - time.monotonic()
+                    if wait_s <= 0:
+                        break
+                self._taker_waits = True
+                self._changed.wait(wait_s)
+                self._taker_waits = False
+            taken: list[Batch] = []
+            size = 0
+            self._disk_full = False
+            while self._closed_batches and (not taken or size + BATCH_BYTES <= max_bytes):
+                entries, stored = self._closed_batches.popleft()
+                if isinstance(stored, Record):
+                    plain = self._spool.take(stored)
+                else:
+                    plain = stored
+                    self._memory_bytes -= len(plain)
+                size += len(plain)
+                taken.append(Batch(entries, plain))
+            if self._open and not self._closed_batches and (not taken or size + BATCH_BYTES <= max_bytes):
+                taken.append(Batch(self._open_entries, b"".join(self._open)))
+                self._start_batch()
+            return taken
+
+    def discard(self) -> None:
+        """Forget everything, and end."""
+        with self._changed:
+            self._closed_batches.clear()
+            self._memory_bytes = 0
+            self._spool.close()
+            self._start_batch()
+            self._ended = True
+            self._changed.notify()
+
+    def _backlog(self) -> int:
+        return self._memory_bytes + self._spool.size_bytes + self._open_bytes
+
+    def _start_batch(self) -> None:
+        self._open = []
+        self._open_bytes = self._open_entries = 0
+        self._urgent = False
+
+    def _close_batch(self) -> bool:
+        """Move the open batch to the closed ones. False when it must go to disk and the disk is full."""
+        if not self._open:
+            return True
+        plain = b"".join(self._open)
+        stored: Union[bytes, Record] = plain
+        if self._memory_bytes + len(plain) > MEMORY_BYTES:
+            try:
+                stored = self._spool.append(plain)
+            except OSError:
+                self._open = [plain]
+                self._disk_full = True
+                return False
+        else:
+            self._memory_bytes += len(plain)
+        self._closed_batches.append((self._open_entries, stored))
+        self._start_batch()
+        self._changed.notify()
+        return True

@@ -1,0 +1,109 @@
+"""Starting the job's first process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+from typing import NamedTuple
+
+from hodei_agent import linux
+
+PIPE_BYTES = 1024 * 1024
+_F_SETPIPE_SZ = 1031
+OOM_SCORE_ABOVE_AGENT = 300
+
+
+class Child(NamedTuple):
+    """A started job: its process and our ends of its pipes."""
+
+    pid: int
+    stdout: int
+    stderr: int
+
+
+class SpawnFailed(Exception):
+    """The job could not be started. `code` is the protocol's error code; the text is a sentence for a person."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) -> Child:
+    """Start the command in a session of its own, with no input and nothing of ours open. Raises SpawnFailed.
+
+    The thread that calls this must live as long as the job: where the agent is not PID 1, the kernel kills the job's
+    first process when that thread is gone.
+    """
+    stdout, stdout_end = _pipe()
+    stderr, stderr_end = _pipe()
+    agent = os.getpid()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout_end,
+            stderr=stderr_end,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=None if agent == 1 else lambda: linux.die_with_parent(agent, signal.SIGKILL),
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        os.close(stdout)
+        os.close(stderr)
+        raise _failure(error, command[0], folder) from error
+    finally:
+        os.close(stdout_end)
+        os.close(stderr_end)
+    process.returncode = 0  # The reaper waits for it, not this object.
+    _prefer_for_oom(process.pid)
+    return Child(process.pid, stdout, stderr)
+
+
+def _pipe() -> tuple[int, int]:
+    ours, theirs = os.pipe()
+    try:
+        fcntl.fcntl(ours, _F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:  # The user's limit on pipe memory: a smaller pipe only makes more reads.
+        pass
+    os.set_blocking(ours, False)
+    return ours, theirs
+
+
+def _prefer_for_oom(pid: int) -> None:
+    """Let the kernel take the job before the agent when memory is short, so that somebody is left to say so."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(1000, int(file.read()) + OOM_SCORE_ABOVE_AGENT)
+            file.seek(0)
+            file.write(str(score))
+    except (OSError, ValueError):
+        pass
+
+
+def _failure(error: Exception, program: bytes, folder: str) -> SpawnFailed:
+    name = os.fsdecode(program)
+    number = getattr(error, "errno", None)
+    if number is None:
+        return SpawnFailed("ERR_1004", f"The command could not be started: {error}.")
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        if getattr(error, "filename", None) == folder:
+            return SpawnFailed("ERR_1003", f"The working directory {folder} does not exist.")
+        if b"/" in program and os.path.exists(os.path.join(os.fsencode(folder), program)):
+            return SpawnFailed(
+                "ERR_1001", f"{name!r} exists, but the interpreter or loader that it names does not."
+            )
+        return SpawnFailed("ERR_1001", f"The command {name!r} was not found; check its name and PATH.")
+    if number in (errno.EACCES, errno.EPERM):
+        return SpawnFailed("ERR_1002", f"{name!r} may not be executed: permission denied.")
+    if number == errno.ENOEXEC:
+        return SpawnFailed(
+            "ERR_1004", f"{name!r} is not a program that this machine can run (or has no #! line)."
+        )
+    if number == errno.E2BIG:
+        return SpawnFailed("ERR_1004", "The arguments and environment are too large for this machine.")
+    return SpawnFailed("ERR_1004", f"{name!r} could not be started: {os.strerror(number)}.")
