@@ -37,6 +37,18 @@ class Courier(Protocol):
     def relay(self) -> None:
         """There are new rows in the outbox."""
 
+    def relay_now(self, *, older_than_s: float) -> int:
+        """Hand over the outbox's rows of this age, waiting for the broker; return how many. 0 when it is away."""
+
+    def was_emptied(self) -> bool:
+        """True once after the broker lost what it held: it was flushed, or came back empty."""
+
+    def ping(self) -> str | None:
+        """None when the broker answers, else why it does not."""
+
+    def close(self) -> None:
+        """Send what waits, for a moment, and stop."""
+
 
 class Wakeups(Protocol):
     """Hints between processes that shorten a wait; never needed, since every waiter also looks at Postgres."""
@@ -98,9 +110,7 @@ class Platform:
     def close(self) -> None:
         """Stop: wake the waiters, give back the connections. Workers go on."""
         self.wakeups.close()
-        close = getattr(self.courier, "close", None)
-        if close is not None:
-            close()
+        self.courier.close()
         self.providers.close()
         self.database.close()
 

@@ -19,7 +19,7 @@ from hodei.observability.context import bind_request, request_id_from, unbind_re
 from hodei.observability.metrics import HttpMetrics
 
 if TYPE_CHECKING:
-    from hodei.services.platform import Platform
+    from hodei.ports import Platform
 
 SERVICES = ("orchestrator", "scheduler", "worker-manager")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

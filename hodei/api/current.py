@@ -11,7 +11,7 @@ from hodei.api.guard import Guard
 from hodei.observability.metrics import HttpMetrics
 
 if TYPE_CHECKING:
-    from hodei.services.platform import Platform
+    from hodei.ports import Platform
 
 EXTENSION = "hodei"
 OPERATOR = "operator"

@@ -1,4 +1,4 @@
-"""``/openapi.json`` of a service: what its routes say of themselves, with pydantic's own schemas of every model."""
+"""``/openapi.json`` of a service: what its routes say of themselves, with every model's schema."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from hodei import __version__
+from hodei.api.listeners import AGENT_PREFIX
 from hodei.api.routing import PREFIX, Routes
 from hodei.api.schemas.common import Problem
+from hodei.api.version import VERSION
 
 _TITLES = {
     "orchestrator": "Hodei Jobs: orchestrator",
@@ -18,8 +19,18 @@ _TITLES = {
     "worker-manager": "Hodei Jobs: worker manager",
 }
 _SCHEMES = {
-    "operator": {"type": "http", "scheme": "bearer", "description": "What HODEI_API_TOKEN holds, when it is set."},
+    "operator": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "What HODEI_API_TOKEN holds, when it is set.",
+    },
     "worker": {"type": "http", "scheme": "bearer", "description": "A worker's own token."},
+}
+_PROTOCOL = {
+    "name": "Hodei-Protocol",
+    "in": "header",
+    "description": "The version that the agent speaks; one newer than the server's is refused with 426.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 1},
 }
 
 
@@ -29,7 +40,7 @@ class DescribedApp(OpenAPI):
     def __init__(self, service: str, *, has_token: bool) -> None:
         super().__init__(
             f"hodei.api.{service}",
-            info=Info(title=_TITLES[service], version=__version__, description=f"Its paths are under {PREFIX}."),
+            info=Info(title=_TITLES[service], version=VERSION, description=f"Its paths are under {PREFIX}."),
             doc_ui=False,
             validation_error_model=Problem,
         )
@@ -47,12 +58,14 @@ class DescribedApp(OpenAPI):
         inputs: list[Any] = list(self._models.items())
         _, schemas = models_json_schema(inputs, ref_template="#/components/schemas/{model}")
         self.spec_json["components"] = {"schemas": schemas["$defs"], "securitySchemes": _SCHEMES}
-        for item in self.spec_json["paths"].values():
+        for path, item in self.spec_json["paths"].items():
             for operation in item.values():
-                self._finish(operation)
+                self._finish(path, operation)
 
-    def _finish(self, operation: dict[str, Any]) -> None:
+    def _finish(self, path: str, operation: dict[str, Any]) -> None:
         if operation.get("security") == [{"operator": []}] and not self._has_token:
             operation["security"] = []
         for parameter in operation.get("parameters", ()):
             parameter["schema"].pop("title", None)
+        if path.startswith(AGENT_PREFIX):
+            operation.setdefault("parameters", []).append(_PROTOCOL)

@@ -1,7 +1,8 @@
 """What a request must pass before a route sees it: Host, origin, token, size.
 
-A browser runs strangers' pages on the operator's machine. Such a page can send requests to a local port, and by DNS rebinding even
-under a name of its own; it cannot choose the Host, Origin and Sec-Fetch-Site headers. So those decide, and then the token.
+A browser runs strangers' pages on the operator's machine. Such a page can send requests to a local port, and
+by DNS rebinding even under a name of its own; it cannot choose the Host, Origin and Sec-Fetch-Site headers. So
+those decide, and then the token.
 """
 
 from __future__ import annotations
@@ -53,24 +54,39 @@ class Guard:
         if is_agents and host in WORKERS_NAMES:
             return
         listener = request.environ.get(ENVIRON_KEY)
-        any_address = self._bind_is_wildcard or (listener is not None and (listener.is_wildcard or listener.agents_only))
+        any_address = self._bind_is_wildcard or (
+            listener is not None and (listener.is_wildcard or listener.agents_only)
+        )
         if any_address and is_address(host):
             return
-        raise Forbidden("The Host header names another server: add that name to HODEI_ALLOWED_HOSTS if it is this one's.")
+        raise Forbidden(
+            "The Host header names another server: add that name to HODEI_ALLOWED_HOSTS if it is this one's."
+        )
 
     def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("Origin")
         if origin is not None:
-            if origin in self.origins or urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower():
+            if (
+                origin in self.origins
+                or urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+            ):
                 return
-            raise Forbidden("Requests from pages of another origin are refused: HODEI_ALLOWED_ORIGINS lists exceptions.")
-        if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not _is_link_to_docs(request):
-            raise Forbidden("Requests from pages of another site are refused: HODEI_ALLOWED_ORIGINS lists exceptions.")
+            raise Forbidden(
+                "Requests from pages of another origin are refused: HODEI_ALLOWED_ORIGINS lists exceptions."
+            )
+        if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not _is_link_to_docs(
+            request
+        ):
+            raise Forbidden(
+                "Requests from pages of another site are refused: HODEI_ALLOWED_ORIGINS lists exceptions."
+            )
 
     def _check_token(self, request: Request) -> None:
         given = bearer(request)
         if given is None or not hmac.compare_digest(given.encode(), (self._token or "").encode()):
-            raise Unauthorized("This server wants a token: send Authorization: Bearer with what HODEI_API_TOKEN holds.")
+            raise Unauthorized(
+                "This server wants a token: send Authorization: Bearer with what HODEI_API_TOKEN holds."
+            )
 
 
 def check_exposure(settings: Settings) -> None:
@@ -96,7 +112,7 @@ def is_open(path: str) -> bool:
 
 
 def host_in(value: str) -> str:
-    """The host of ``host``, ``host:port``, ``[v6]:port`` or a URL, in lower case; empty when there is none."""
+    """The host of ``host``, ``host:port``, ``[v6]:port`` or a URL, in lower case; empty without one."""
     netloc = urlsplit(value).netloc if "://" in value else value
     if is_address(netloc):
         return netloc.lower()

@@ -18,8 +18,14 @@ from hodei.services import logs
 TEXT = "text/plain"
 _TEXT_TYPE = "text/plain; charset=utf-8"
 _HEADERS = {
-    "Hodei-Log-End": {"description": "`true`: nothing more will come.", "schema": {"type": "string", "enum": ["true"]}},
-    "Hodei-Log-Attempt": {"description": "The attempt that this is the log of.", "schema": {"type": "integer"}},
+    "Hodei-Log-End": {
+        "description": "`true`: nothing more will come.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Hodei-Log-Attempt": {
+        "description": "The attempt that this is the log of.",
+        "schema": {"type": "integer"},
+    },
 }
 ENTRIES = described(LogEntries, headers=_HEADERS, text=True)
 
@@ -34,7 +40,9 @@ def log_response(
     """The log of a job's attempt or of an execution, in the form that the caller accepts."""
     which: dict[str, Any] = {"job_id": job_id, "execution_id": execution_id, "attempt": attempt}
     if request.accept_mimetypes.best_match(["application/json", TEXT]) == TEXT:
-        return Response(_begun(logs.read_text(platform(), **which, stream=query.stream)), content_type=_TEXT_TYPE)
+        return Response(
+            _begun(logs.read_text(platform(), **which, stream=query.stream)), content_type=_TEXT_TYPE
+        )
     page = logs.read_entries(platform(), **which, after=query.after, limit=query.limit, wait_s=query.wait_s)
     headers = {"Hodei-Log-End": "true"} if page.ended else {}
     if page.attempt:

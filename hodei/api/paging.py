@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, request
 
 from hodei.api.serialise import json_response
-
-
-class Page(Protocol):
-    """What list queries answer."""
-
-    items: Any
-    next_cursor: str | None
+from hodei.services.paging import Page
 
 
 def page_response(page: Page, items: list[Any] | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json``: ours as they are, Flask's in our words, bugs without their insides."""
+"""Errors as ``application/problem+json``: ours as they are, Flask's in our words, bugs without insides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ log = structlog.get_logger("hodei.api")
 _WORDS = {
     400: ("bad_request", "The request cannot be understood."),
     404: ("not_found", "There is no such page. /openapi.json lists what there is."),
-    405: ("method_not_allowed", "This address does not take that method. The Allow header lists those it takes."),
+    405: (
+        "method_not_allowed",
+        "This address does not take that method. The Allow header lists those it takes.",
+    ),
     413: ("payload_too_large", "The request body is too large."),
     415: ("unsupported_media_type", "Send the body with Content-Type: application/json."),
 }
@@ -58,7 +61,9 @@ def _flask_error(error: HTTPException) -> Response | HTTPException:
         return error
     code, detail = _WORDS.get(status, (error.name.lower().replace(" ", "_"), error.description or error.name))
     if isinstance(error, RequestEntityTooLarge) and request.max_content_length:
-        detail = f"The request body is larger than the {request.max_content_length} bytes that this address takes."
+        detail = (
+            f"The request body is larger than the {request.max_content_length} bytes that this address takes."
+        )
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     return problem_response(problem(status, code, detail), headers=kept)
 

@@ -1,7 +1,7 @@
 """A blueprint whose routes validate themselves by their annotations and document themselves for OpenAPI.
 
-A view takes ``path``, ``query`` and ``body`` by annotation; :func:`hodei.api.validation` fills them. Validation is ours, not
-flask-openapi3's: that one builds a JSON schema on every request and lets a body be anything.
+A view takes ``path``, ``query`` and ``body`` by annotation; :mod:`hodei.api.validation` fills them.
+flask-openapi3's own validation is left out: it builds a JSON schema on every request and takes any body.
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ _REASONS = {
     500: "Something went wrong in the server.",
     503: "The database cannot be reached.",
 }
-_REQUEST_ID = {"X-Request-Id": {"description": "The request's id in the server's log.", "schema": {"type": "string"}}}
-LINK = {"Link": {"description": 'The next page, rel="next"; absent on the last.', "schema": {"type": "string"}}}
+_REQUEST_ID = {
+    "X-Request-Id": {"description": "The request's id in the server's log.", "schema": {"type": "string"}}
+}
+LINK = {
+    "Link": {"description": 'The next page, rel="next"; absent on the last.', "schema": {"type": "string"}}
+}
 
 
 class Routes(APIBlueprint):
@@ -69,7 +73,7 @@ class Routes(APIBlueprint):
         tag: str | None = None,
         **options: Any,
     ) -> Callable[[Callable], Callable]:
-        """Add a route. ``answers`` maps a status to a model or a whole response object; problems are added to them."""
+        """Add a route. ``answers`` maps a status to a model or a response object."""
 
         def decorate(view: Callable) -> Callable:
             kinds = _kinds(view)

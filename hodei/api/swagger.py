@@ -1,4 +1,4 @@
-"""``/swagger-ui``: the description as a page, from files of an installed wheel; nothing is loaded from elsewhere."""
+"""``/swagger-ui``: the description as a page, from an installed wheel; nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ pages = Blueprint("swagger", __name__)
 @pages.get("/swagger-ui")
 @pages.get("/swagger-ui/")
 def page() -> Response:
-    return Response(_PAGE, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
+    return Response(
+        _PAGE, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY}
+    )
 
 
 @pages.get("/swagger-ui/start.js")

@@ -1,4 +1,4 @@
-"""Requests into models, and refusals into one sentence with the field at fault; never with the value, it may be secret."""
+"""Requests into models, and refusals into a sentence with the field at fault; never the value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def body_as(model: type[Model]) -> Model:
-    """The JSON body. Raises UnsupportedMediaType, MalformedBody (400), InvalidInput (422), or 413 by its size."""
+    """The JSON body. Raises UnsupportedMediaType, MalformedBody (400), InvalidInput (422), or 413 by size."""
     if request.mimetype != JSON_TYPE:
         raise UnsupportedMediaType()
     try:
@@ -28,7 +28,7 @@ def body_as(model: type[Model]) -> Model:
 
 
 def query_as(model: type[Model]) -> Model:
-    """The query string. A name that the route does not know, or one given twice, is refused: it is a typing error."""
+    """The query string. A name that the route does not know, or one given twice, is a mistake and refused."""
     given: dict[str, Any] = {}
     for name, values in request.args.lists():
         field = model.model_fields.get(name)
@@ -63,7 +63,9 @@ def refusal(error: ValidationError, model: type[BaseModel]) -> HodeiError:
     """The first thing that is wrong, as a person would say it."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return MalformedBody(f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'it is empty')}.")
+        return MalformedBody(
+            f"The body is not valid JSON: {first.get('ctx', {}).get('error', 'it is empty')}."
+        )
     field = ".".join(str(part) for part in first["loc"]) or first.get("ctx", {}).get("field")
     return InvalidInput(_sentence(first, field, model), field=field)
 
@@ -105,7 +107,9 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _is_list(annotation: Any) -> bool:
     arguments = getattr(annotation, "__args__", ())
-    return getattr(annotation, "__origin__", None) is list or any(_is_list(argument) for argument in arguments)
+    return getattr(annotation, "__origin__", None) is list or any(
+        _is_list(argument) for argument in arguments
+    )
 
 
 def _is_uuid(text: str) -> bool:

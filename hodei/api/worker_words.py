@@ -1,19 +1,10 @@
-"""A worker's ``status`` in the words of the service that is asked; its ``state`` is the truth."""
+"""A worker's ``status`` in the scheduler's words; its ``state`` is the truth."""
 
 from __future__ import annotations
 
 from typing import Any
 
-LIFECYCLE = {
-    "CREATING": "starting",
-    "CONNECTING": "starting",
-    "READY": "running",
-    "BUSY": "running",
-    "DRAINING": "stopping",
-    "TERMINATING": "stopping",
-    "TERMINATED": "stopped",
-}
-REGISTRY = {
+_REGISTRY = {
     "CREATING": "starting",
     "CONNECTING": "starting",
     "READY": "online",
@@ -24,6 +15,6 @@ REGISTRY = {
 }
 
 
-def worded(worker: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
-    """The worker with its status in these words."""
-    return worker | {"status": words[worker["state"]]}
+def as_registered(worker: dict[str, Any]) -> dict[str, Any]:
+    """The worker with the status that the registry shows."""
+    return worker | {"status": _REGISTRY[worker["state"]]}

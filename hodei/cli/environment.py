@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 PREFIX = "HODEI_"
 KNOWN = frozenset(
-    [
+    (
         "ALLOWED_HOSTS",
         "ALLOWED_ORIGINS",
         "ALLOW_UNAUTHENTICATED",
@@ -57,7 +57,7 @@ KNOWN = frozenset(
         "WORKER_IMAGE",
         "WORKER_LOST_AFTER",
         "WORKER_MANAGER_PORT",
-    ]
+    )
 )
 KUBERNETES_INJECTED = re.compile(
     r"^[A-Z0-9_]+_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)$"

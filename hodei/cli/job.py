@@ -14,14 +14,28 @@ from hodei.cli import inputs, job_report, job_run, log_printer, output
 from hodei.cli.help import example
 from hodei.cli.output import Format, FormatOption
 from hodei.cli.target import Server, Token, connect
+from hodei.client.shapes import LogEntry
 from hodei.errors import InvalidInput
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Submit jobs and see what became of them."
 )
 
+
+class Status(StrEnum):
+    """What --status takes."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
-Status = StrEnum("Status", {status.upper(): status for status in job_report.STATUSES})
 
 app.command(
     "run",
@@ -132,7 +146,7 @@ def logs(
             output.put_json([entry.document for entry in shown])
             return
 
-        def show(entry: log_printer.LogEntry) -> None:
+        def show(entry: LogEntry) -> None:
             if form is Format.JSON:
                 output.put(json.dumps(entry.document))
                 output.flush()

@@ -13,10 +13,17 @@ import typer
 
 from hodei.cli import output
 from hodei.cli.help import example
-from hodei.errors import ConfigurationError
+from hodei.errors import ConfigurationError, HodeiError
 
 if TYPE_CHECKING:
     from hodei.settings import Settings
+
+
+class ServersNotStarted(HodeiError):
+    """The embedded Postgres or Redis did not start."""
+
+    code = "embedded_servers"
+    exit_code = 1
 
 
 class Service(StrEnum):
@@ -42,7 +49,10 @@ def register(app: typer.Typer) -> None:
 
 
 def dev() -> None:
-    """Run everything in this terminal, on embedded Postgres and Redis when none is configured."""
+    """Run everything in this terminal.
+
+    Postgres and Redis come from Python wheels where none is configured.
+    """
     _run("hodei.embedded.dev")
 
 
@@ -60,7 +70,7 @@ def serve(
 
 
 def controller() -> None:
-    """Run the Celery worker that carries out dispatch and the steps of sagas."""
+    """Run the Celery worker: dispatch and sagas."""
     _run("hodei.queue.controller", _settings())
 
 
@@ -75,8 +85,21 @@ def flower() -> None:
 
 
 def embedded() -> None:
-    """Run Postgres and Redis from wheels, those that are not configured."""
-    _run("hodei.embedded.foreground", _settings())
+    """Run Postgres and Redis where not configured."""
+    settings = _settings()
+    from hodei.embedded.errors import EmbeddedError
+    from hodei.embedded.foreground import run_embedded
+
+    try:
+        code = run_embedded(
+            settings.data_dir,
+            database_url=settings.database_url,
+            redis_url=settings.redis_url,
+            say=output.say,
+        )
+    except EmbeddedError as error:
+        raise ServersNotStarted(str(error)) from error
+    raise typer.Exit(code)
 
 
 @db.command("upgrade", epilog=example("hodei db upgrade"))

@@ -44,7 +44,7 @@ class Report:
 def status(
     context: typer.Context, form: FormatOption = Format.TEXT, server: Server = None, token: Token = None
 ) -> None:
-    """Say whether it is all well, and if not, what to do. Exits with 0 when it is, 1 when not, 4 when away."""
+    """Is it all well, and if not, what to do? Exits with 0 when it is, 1 when not, 4 when away."""
     with connect(context, server, token) as platform:
         report = look(platform)
     if form is Format.JSON:

@@ -28,6 +28,7 @@ from hodei.client.transport import Transport, is_loopback
 
 API = "/api/v1"
 PAGE = 500
+LOG_PAGE = 5000
 TIMEOUT_S = 30.0
 SERVICE_PORTS = {"orchestrator": 8080, "scheduler": 8081, "worker_manager": 8082}
 LOG_END = "Hodei-Log-End"
@@ -90,16 +91,14 @@ class HodeiClient:
         return following.wait(self, job_id, patience_s=patience_s)
 
     def events(self, job_id: str) -> list[Event]:
-        pages = self._orchestrator.pages(f"{_job(job_id)}/events", limit=PAGE)
+        pages = self._orchestrator.pages(f"{_job(job_id)}/events")
         return [Event.from_json(item) for item in pages]
 
     def job_sagas(self, job_id: str) -> list[Saga]:
-        return [
-            Saga.from_json(item) for item in self._orchestrator.pages(f"{_job(job_id)}/sagas", limit=PAGE)
-        ]
+        return [Saga.from_json(item) for item in self._orchestrator.pages(f"{_job(job_id)}/sagas")]
 
     def executions(self, job_id: str) -> list[Execution]:
-        pages = self._orchestrator.pages(f"{_job(job_id)}/executions", limit=PAGE)
+        pages = self._orchestrator.pages(f"{_job(job_id)}/executions")
         return [Execution.from_json(item) for item in pages]
 
     def why(self, job_id: str) -> Why:
@@ -114,7 +113,7 @@ class HodeiClient:
         after: int = 0,
         attempt: int | None = None,
         wait_s: float = 0.0,
-        limit: int = PAGE,
+        limit: int = LOG_PAGE,
     ) -> LogPage:
         """Entries of one attempt (default: the last) after a seq.
 
@@ -165,7 +164,7 @@ class HodeiClient:
     # Providers, workers, sagas, health
 
     def providers(self) -> list[Provider]:
-        pages = self._orchestrator.pages(f"{API}/providers", limit=PAGE)
+        pages = self._orchestrator.pages(f"{API}/providers")
         return [Provider.from_json(item) for item in pages]
 
     def provider(self, provider_id: str) -> Provider:

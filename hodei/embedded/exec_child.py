@@ -1,8 +1,10 @@
 """Becomes another program: drops to a user, asks to die with the parent, then executes.
 
 Run as ``python -I -S exec_child.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM ARGUMENT…``; -1 for no user,
-0 for no signal. It is a program of its own because code between fork and exec is unsafe in a threaded parent,
-and because the kernel forgets the death signal when the user changes, so the order below matters.
+0 for no signal. With a user, PROGRAM is a full path: that user may be unable to load more of this Python.
+
+It is a program of its own because code between fork and exec is unsafe in a threaded parent, and because the
+kernel forgets the death signal when the user changes, so the order below matters.
 """
 
 import os

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from hodei.embedded.children import POLL_S, end, end_stranger, launch
 from hodei.embedded.data_folder import Credentials, DataFolder, write_private
 from hodei.embedded.errors import ServerFailed
-from hodei.embedded.process_identity import all_working_in, started_at, works_in
+from hodei.embedded.process_identity import all_working_in, works_in
 from hodei.embedded.wheels import Programs
 
 PROGRAM = "postgres"
@@ -172,7 +172,7 @@ class PostgresServer:
             end_stranger(pid, [(FAST, 5.0), (IMMEDIATE, 2.0)])
         for left_over in all_working_in(PROGRAM, self.data):
             end_stranger(left_over, [(IMMEDIATE, 2.0)])
-        if started_at(pid) is not None:
+        if _is_taken(pid):
             for stale in (self.data / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*.lock")):
                 stale.unlink(missing_ok=True)
 
@@ -220,3 +220,11 @@ class PostgresServer:
 
     def _failed(self, reason: str) -> ServerFailed:
         return ServerFailed("Postgres", reason, self.folder.log_path("postgres"))
+
+
+def _is_taken(pid: int) -> bool:
+    """As Postgres sees it: also by a zombie, which is what a killed server stays where pid 1 reaps nobody."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, 0)
+        return True
+    return False

@@ -29,7 +29,7 @@ def lives(pid: int, started: str) -> bool:
 
 def works_in(pid: int, program: str, folder: Path) -> bool:
     """Whether the process is alive, is `program`, and has `folder` as working folder: both servers go
-    to their data. Where we may not look (root in a container, at another user's) its owner and words will do."""
+    to their data. Where we may not look (root in a container, at another user's) owner and words will do."""
     if started_at(pid) is None:
         return False
     if sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""What the platform says about itself: structured logs, Prometheus metrics, and the id that ties a request's lines together.
+"""What the platform says about itself: structured logs, Prometheus metrics, a request's id.
 
-Nothing here is set up at import. A process calls :func:`hodei.observability.logs.configure_logging` once, at its start.
+Nothing is set up at import. A process calls :func:`hodei.observability.logs.configure_logging` once.
 """

@@ -1,4 +1,4 @@
-"""The request's id: accepted from the caller when it is sane, else made here; on every log line and answer."""
+"""The request's id: the caller's when it is sane, else made here; on every log line and answer."""
 
 from __future__ import annotations
 

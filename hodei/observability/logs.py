@@ -15,8 +15,10 @@ LogFormat = Literal["auto", "json", "console"]
 _QUIET = ("docker", "urllib3", "kubernetes", "httpx", "httpcore", "kombu", "amqp")
 
 
-def configure_logging(log_format: LogFormat = "auto", *, level: str = "INFO", service: str | None = None) -> None:
-    """Send everything to stderr in one form. ``auto``: JSON unless stderr is a terminal. May be called again."""
+def configure_logging(
+    log_format: LogFormat = "auto", *, level: str = "INFO", service: str | None = None
+) -> None:
+    """Send everything to stderr in one form. ``auto``: JSON unless that is a terminal. Repeatable."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -38,7 +40,10 @@ def configure_logging(log_format: LogFormat = "auto", *, level: str = "INFO", se
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(as_json=as_json)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(as_json=as_json),
+            ],
         )
     )
     root = logging.getLogger()
@@ -50,7 +55,8 @@ def configure_logging(log_format: LogFormat = "auto", *, level: str = "INFO", se
 
 def _rendering(*, as_json: bool) -> list[Any]:
     if not as_json:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback  # rich ones show local variables, and so secrets
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
 
 

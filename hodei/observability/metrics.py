@@ -1,4 +1,4 @@
-"""Prometheus metrics of a process. A registry is made, not imported: two apps in one test share nothing by accident."""
+"""Prometheus metrics of a process. Registries are made, not imported: two apps share none by accident."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class HttpMetrics:
-    """Requests by service, method, route template and status. Templates and known methods only: labels stay few."""
+    """Requests by service, method, route template and status. Label values stay few."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or new_registry()
@@ -68,7 +68,9 @@ class _Summary(Collector):
         self._summary = summary
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("hodei_database_up", "1 when the platform's numbers could be read from Postgres.")
+        up = GaugeMetricFamily(
+            "hodei_database_up", "1 when the platform's numbers could be read from Postgres."
+        )
         try:
             document = self._summary()
         except Exception:

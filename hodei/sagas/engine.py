@@ -72,6 +72,14 @@ class Engine:
         tx.after_commit(lambda: self.platform.courier.run_saga(saga_type, saga_id, stretch))
         return True
 
+    def wake(self, tx: Transaction, saga_type: str, saga_id: UUID, step_name: str) -> None:
+        """What this step of the saga waits for is there: have it looked at after the commit.
+
+        Takes no lock of the saga, so it may be called while rows are held that a step would take after the saga's.
+        """
+        stretch = self.types[saga_type].stretch_from(step_name)
+        tx.after_commit(lambda: self.platform.courier.run_saga(saga_type, saga_id, stretch))
+
     def resume(self, saga_id: UUID) -> None:
         """What the saga waited for may be there: have its next stretch run. Costs one look; harmless when it is not there."""
         with self.platform.database.begin() as tx:

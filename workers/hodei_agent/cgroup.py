@@ -21,8 +21,9 @@ class Usage(NamedTuple):
 def folder_of(controller: str, mountinfo: str, membership: str) -> str | None:
     """The folder of our group for a version 1 controller, or for version 2 if `controller` is empty.
 
-    `mountinfo` and `membership` are the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`. In a container the
-    mount shows only a part of the hierarchy, so our path is taken relative to the mount's root.
+    `mountinfo` and `membership` are the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`. In a
+    container the mount shows only a part of the hierarchy, so our path is taken relative to the mount's
+    root.
     """
     ours = None
     for line in membership.splitlines():

@@ -13,7 +13,7 @@ from hodei_agent.lease import Lease
 from hodei_agent.protocol import PROTOCOL_VERSION
 from hodei_agent.settings import Server
 
-Body = Union[None, bytes, Dict[str, Any], Callable[[], Dict[str, Any]]]
+Body = Union[None, bytes, Dict[str, Any], Callable[[], Union[bytes, Dict[str, Any]]]]
 
 CALL_TIMEOUT_S = 15.0
 BACKOFF_FIRST_S = 0.1
@@ -57,8 +57,8 @@ class Client:
     ) -> dict[str, Any]:
         """Make the call, again and again if need be, and return the answer's document.
 
-        `body` may be a function: it is asked anew for each try. Raises Unauthorized, StaleAttempt, Refused, and
-        LeaseLost when the lease (or `patience_s`, if less) ran out before an answer came.
+        `body` may be a function: it is asked anew for each try. Raises Unauthorized, StaleAttempt, Refused,
+        and LeaseLost when the lease (or `patience_s`, if less) ran out before an answer came.
         """
         failures = 0
         give_up_at = None if patience_s is None else time.monotonic() + patience_s

@@ -11,7 +11,7 @@ from hodei_agent.registration import find_program
 
 
 def build(definition: Definition, script_file: str, path: str) -> list[bytes]:
-    """The argument vector. Writes the script to `script_file` if there is one. Raises BadDefinition, OSError."""
+    """The argument vector; writes the script to `script_file` if there is one. May raise OSError."""
     args = [encode(argument) for argument in definition.args]
     if definition.argv is not None:
         return [encode(argument) for argument in definition.argv] + args
@@ -28,7 +28,8 @@ def build(definition: Definition, script_file: str, path: str) -> list[bytes]:
 
 
 def interpreter(script: bytes) -> list[bytes]:
-    """The program of the script's `#!` line and its one argument, as the kernel reads it; empty without such a line.
+    """The program of the script's `#!` line and its one argument, as the kernel reads it; empty without
+    such a line.
 
     The kernel is not asked itself: it refuses a script in a folder that is mounted noexec, as /tmp often is.
     """

@@ -27,7 +27,7 @@ class Definition(NamedTuple):
 
 
 def read(document: dict[str, Any]) -> Definition:
-    """Read the message's `execution`. Raises KeyError, TypeError or ValueError when it cannot even be identified."""
+    """Read the message's `execution`. Raises KeyError, TypeError or ValueError without its id or fence."""
     return Definition(
         execution_id=str(document["execution_id"]),
         job_id=str(document.get("job_id") or ""),

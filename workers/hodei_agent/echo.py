@@ -10,14 +10,14 @@ from collections import deque
 from hodei_agent.protocol import MAX_LINE_BYTES, STDOUT
 
 QUEUE_BYTES = 4 * 1024 * 1024
-STUCK_AFTER_S = 3.0
+STUCK_AFTER_S = 2.0
 
 
 class Echo:
     """Writes whole lines, in a thread of its own: whoever reads our stdout may be slow, blocked or gone.
 
-    A writer that is merely slow slows the caller. One that made no progress for 3 s is given up until it moves
-    again, and what it missed is left out; a closed stdout is ignored.
+    A writer that is merely slow slows the caller. One that made no progress for 2 s is given up until it
+    moves again, and what it missed is left out; a closed stdout is ignored.
     """
 
     def __init__(self) -> None:
@@ -48,9 +48,10 @@ class Echo:
         self._rest.clear()
 
     def wait_written(self, timeout_s: float) -> bool:
-        """Wait until all was written. False when it was not in time."""
+        """Wait until all was written. False when it was not in time, or nobody reads."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._queued_bytes == 0, timeout_s)
+            self._changed.wait_for(lambda: self._queued_bytes == 0 or self._stuck, timeout_s)
+            return self._queued_bytes == 0
 
     def _enqueue(self, stream: int, data: bytes) -> None:
         with self._changed:

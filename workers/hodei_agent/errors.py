@@ -4,7 +4,7 @@ EXIT_DONE = 0
 EXIT_UNAUTHORIZED = 3
 """The platform does not know the agent's token."""
 EXIT_REFUSED = 4
-"""The platform refused the registration or a result in a way that repeating does not mend, or a setting is missing."""
+"""The platform refused the registration or the result for good, or a setting is missing."""
 EXIT_LEASE_LOST = 5
 """The platform could not be reached for longer than the lease; what ran has been killed."""
 
@@ -14,7 +14,7 @@ class Unauthorized(Exception):
 
 
 class StaleAttempt(Exception):
-    """The attempt was superseded (409 stale_attempt): its tree is killed and nothing more is reported for it."""
+    """The attempt was superseded (409 stale_attempt): its tree is killed, and no more is said about it."""
 
 
 class LeaseLost(Exception):

@@ -31,8 +31,8 @@ UNKILLABLE_AFTER_S = 5.0
 class Execution:
     """Starts the job when told that it is accepted; then the main loop tells it what happened.
 
-    Order matters at the end: the tree is gone before the pipes are drained, and they are drained before the result is
-    handed over. So nothing written is lost and nothing runs on behind the result.
+    Order matters at the end: the tree is gone before the pipes are drained, and they are drained before the
+    result is handed over. So nothing written is lost and nothing runs on behind the result.
     """
 
     def __init__(
@@ -90,8 +90,12 @@ class Execution:
             arguments = command.build(definition, self.folders.root + "/script", path)
             self._oom_kills_before = oom_kills()
             self._child = spawn(arguments, environment, self.folders.home)
-        except (BadDefinition, UnicodeEncodeError) as error:
+        except BadDefinition as error:
             self._finish(outcome.not_started("ERR_1009", str(error)))
+            return
+        except UnicodeEncodeError:
+            message = "A text in the job's definition holds characters that cannot be passed to a program."
+            self._finish(outcome.not_started("ERR_1009", message))
             return
         except SpawnFailed as failure:
             self._finish(outcome.not_started(failure.code, str(failure)))
@@ -108,7 +112,7 @@ class Execution:
         self._idle_at = None if definition.idle_s is None else now + definition.idle_s
 
     def stop(self, reason: str, grace_s: float) -> None:
-        """End the job: TERM now, KILL after `grace_s`. The first reason counts; a shorter grace always does."""
+        """End the job: TERM now, KILL after `grace_s`. The first reason and the shortest grace count."""
         if self.is_over:
             return
         if self._stop_reason is None and self._status is None:
@@ -225,7 +229,7 @@ class Execution:
             self._finish(outcome.stopped(reason, self._status, limit_s))
 
     def _drain(self) -> None:
-        """Read what is in the pipes. Whoever got hold of their other end from outside the tree is not waited for."""
+        """Read what is in the pipes, without waiting for strangers that hold their other end."""
         for descriptor in list(self.pipes):
             left_bytes = DRAIN_BYTES
             while left_bytes > 0:

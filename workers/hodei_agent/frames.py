@@ -1,7 +1,8 @@
 """Log frames: the binary envelope in which a job's output travels and is stored.
 
-The layout is described in `docs/reference/agent-protocol.md`. Both sides use this module: the agent packs, the
-platform checks and splits. Nothing here works per line except :func:`entries_in`, which only readers call.
+The layout is described in `docs/reference/agent-protocol.md`. Both sides use this module: the agent packs,
+the platform checks and splits. Nothing here works per line except :func:`entries_in`, which only readers
+call.
 """
 
 from __future__ import annotations

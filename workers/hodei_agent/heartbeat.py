@@ -11,7 +11,7 @@ from hodei_agent.mailbox import Mailbox
 
 
 class Heartbeat:
-    """Calls at every interval, whatever the other threads do. `describe` gives the body, anew for each try."""
+    """Calls at every interval, whatever the other threads do. `describe` gives each call's body."""
 
     def __init__(
         self, client: Client, mailbox: Mailbox, interval_s: float, describe: Callable[[], dict[str, Any]]

@@ -1,7 +1,7 @@
 """One keep-alive HTTP/1.1 connection.
 
-`http.client` would do, but it brings the e-mail parser: a third of the agent's start-up. This is what the protocol
-needs: requests with a known length, answers with a length, in chunks or until the end.
+`http.client` would do, but it brings the e-mail parser: a third of the agent's start-up. This is what the
+protocol needs: requests with a known length, answers with a length, in chunks or until the end.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Connection:
     ) -> tuple[int, bytes]:
         """Send a request and return the answer's status and body. Raises OSError; then nothing is known.
 
-        A kept connection that the server has closed meanwhile is replaced at once: each call of the protocol may
-        be repeated. `on_sent` is called between sending and waiting.
+        A kept connection that the server has closed meanwhile is replaced at once: each call of the
+        protocol may be repeated. `on_sent` is called between sending and waiting.
         """
         head = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s" % (
             method.encode(),

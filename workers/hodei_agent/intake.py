@@ -1,4 +1,4 @@
-"""From what was read of the job's pipes to segments in the outbox: cutting, the cap, and saying what was dropped."""
+"""From what the job's pipes gave to segments in the outbox: cutting, the cap, and what was dropped."""
 
 from __future__ import annotations
 

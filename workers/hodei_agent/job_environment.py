@@ -22,10 +22,10 @@ class Folders(NamedTuple):
 
 def make_state_dir(wanted: str | None) -> str:
     """A fresh folder of the agent's own, in `wanted` (made if it is not there) if given. Raises OSError."""
-    bases = ("/tmp", "/var/tmp", os.getcwd())
+    bases = ["/tmp", "/var/tmp", os.getcwd()]
     if wanted is not None:
         os.makedirs(wanted, _OWNER_ONLY, exist_ok=True)
-        bases = (wanted,)
+        bases = [wanted]
     trouble: OSError | None = None
     for base in (None if wanted else os.environ.get("TMPDIR"), *bases):
         if not base:

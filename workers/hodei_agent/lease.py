@@ -7,7 +7,7 @@ from typing import Callable
 
 
 def clock() -> float:
-    """Seconds that also pass while the machine sleeps: the platform's clock does not stop with this machine's."""
+    """Seconds that also pass while this machine sleeps, as they do for the platform."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -23,7 +23,7 @@ class Lease:
         self._until = clock() + first_s
 
     def renew(self, sent_at: float, length_s: float | None = None) -> None:
-        """Note an answer to a call sent at `sent_at`; `length_s` is the lease's new length if the answer had one."""
+        """Note an answer to a call sent at `sent_at`, and the lease's new length if the answer had one."""
         if length_s is not None and length_s != self._length_s:
             self._length_s = length_s
             self._until = sent_at + length_s

@@ -35,8 +35,9 @@ def unfinished_character(data: bytes) -> int:
 class LineCutter:
     """Holds one stream's unfinished line for a moment, then lets it go.
 
-    Every piece has at most 64 KiB. It ends after a newline, else (held for 50 ms, or longer than 64 KiB) at the end
-    of a character. Together the pieces are exactly what was fed. Times are seconds on the caller's clock.
+    Every piece has at most 64 KiB. It ends after a newline, else (held for 50 ms, or longer than 64 KiB) at
+    the end of a character. Together the pieces are exactly what was fed. Times are seconds on the caller's
+    clock.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,11 @@
-"""Output on its way from the job to the sender: a little in memory, the rest on disk, never more than allowed."""
+"""Output on its way from the job to the sender: a little in memory, the rest on disk, within a limit."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from hodei_agent.frames import SEGMENT_HEADER_BYTES, Segment, count_entries, segment_header
 from hodei_agent.spool import Record, Spool
@@ -35,7 +35,7 @@ class Outbox:
         self._limit = max(limit_bytes, LEAST_LIMIT_BYTES)
         self._spool = Spool(folder)
         self._changed = threading.Condition(threading.Lock())
-        self._closed_batches: deque[tuple[int, Union[bytes, Record]]] = deque()
+        self._closed_batches: deque[tuple[int, bytes | Record]] = deque()
         self._memory_bytes = 0
         self._open: list[bytes] = []
         self._open_bytes = 0
@@ -140,7 +140,7 @@ class Outbox:
         if not self._open:
             return True
         plain = b"".join(self._open)
-        stored: Union[bytes, Record] = plain
+        stored: bytes | Record = plain
         if self._memory_bytes + len(plain) > MEMORY_BYTES:
             try:
                 stored = self._spool.append(plain)

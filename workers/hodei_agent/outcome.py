@@ -24,7 +24,7 @@ def not_started(code: str, message: str) -> Outcome:
 
 
 def stopped(reason: str, status: int | None, limit_s: float | None = None) -> Outcome:
-    """The agent ended it, for that reason. `status` is the wait status of its first process, if it had one."""
+    """The agent ended it, for that reason. `status`: the wait status of its first process, if any."""
     exit_code, number = decode(status) if status is not None else (None, None)
     if reason == "timeout":
         limit = f" of {limit_s:g} s" if limit_s is not None else ""
@@ -67,10 +67,10 @@ def ended(status: int, *, oom_killed: bool) -> Outcome:
         return Outcome("exited", 0)
     if exit_code == 127:
         return Outcome(
-            "exited", 127, None, "ERR_1001", "A command was not found (exit code 127); see the log."
+            "exited", 127, None, "ERR_1001", "A command was not found (exit code 127): see the log."
         )
     if exit_code == 126:
-        message = "A command may not be executed (exit code 126); see the log."
+        message = "A command may not be executed (exit code 126): see the log."
         return Outcome("exited", 126, None, "ERR_1002", message)
     return Outcome("exited", exit_code, None, "ERR_1007", f"The command ended with exit code {exit_code}.")
 

@@ -50,7 +50,8 @@ def living() -> dict[int, Process]:
 def descendants(root: int) -> list[Process]:
     """Every living descendant of `root`, parents before children.
 
-    Below a subreaper nothing gets lost: a process whose parent ends becomes the subreaper's child, a daemon's too.
+    Below a subreaper nothing gets lost: a process whose parent ends becomes the subreaper's child, a
+    daemon's too.
     """
     children: dict[int, list[Process]] = {}
     for process in living().values():
@@ -155,7 +156,7 @@ class Tree:
             send(process, signal.SIGCONT)
 
     def kill(self) -> list[Process]:
-        """KILL to every process, and to those that were born meanwhile. Returns those that we may not signal."""
+        """KILL to every process, also to those born meanwhile. Returns those that we may not signal."""
         refused: dict[int, Process] = {}
         killed = set()
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""What agent and platform agree on: the version, the limits and the words of `docs/reference/agent-protocol.md`."""
+"""What agent and platform agree on: version, limits and words of `docs/reference/agent-protocol.md`."""
 
 PROTOCOL_VERSION = 1
 AGENT_VERSION = "0.1.0"

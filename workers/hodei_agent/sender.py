@@ -1,4 +1,4 @@
-"""The thread that speaks for one execution: accept, started, frames, result, and goodbye when the worker is done."""
+"""The thread that speaks for one execution: accept, started, frames, result, and perhaps goodbye."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hodei_agent.echo import Echo
 from hodei_agent.errors import LeaseLost, Refused, StaleAttempt, Unauthorized
 from hodei_agent.frames import pack_payload
 from hodei_agent.mailbox import Mailbox
-from hodei_agent.outbox import Outbox
+from hodei_agent.outbox import BATCH_BYTES, Outbox
 from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 
-POST_BYTES = 1024 * 1024
+POST_BYTES = 3 * 1024 * 1024
 FRAMES_TIMEOUT_S = 60.0
 ECHO_PATIENCE_S = 2.0
 GOODBYE_PATIENCE_S = 3.0
@@ -37,6 +37,7 @@ class Sender:
         self._fence = fence
         self._outbox = outbox
         self._path = f"executions/{execution_id}/"
+        self._frames_per_post = POST_BYTES // BATCH_BYTES
         self._seq = 0
         self._entries = 0
         self._started = threading.Event()
@@ -122,19 +123,28 @@ class Sender:
                 self._entries += batch.entries
             self._deliver(waiting)
 
+    def _shrink(self, trouble: str) -> None:
+        """A proxy on the way may allow less than the platform does: send frames one by one from then on."""
+        if " 413 " in trouble:
+            self._frames_per_post = 1
+
     def _deliver(self, waiting: list[tuple[int, bytes]]) -> None:
-        path = f"{self._path}frames?fence={self._fence}"
         unmoved = 0
         while waiting and unmoved < UNMOVED_ANSWERS:
-            answer = self._client.call(
-                "POST",
-                path,
-                b"".join(frame for _, frame in waiting),
-                content_type=FRAMES_CONTENT_TYPE,
-                timeout_s=FRAMES_TIMEOUT_S,
-            )
-            acknowledged = int(answer.get("acknowledged") or 0)
+            acknowledged = self._post([frame for _, frame in waiting])
             unmoved = unmoved + 1 if acknowledged < waiting[0][0] else 0
             waiting = [(seq, frame) for seq, frame in waiting if seq > acknowledged]
             if unmoved:
                 threading.Event().wait(min(0.1 * unmoved, 1.0))
+
+    def _post(self, packed: list[bytes]) -> int:
+        """Send the first frames, as many as one call may hold; return the highest that is acknowledged."""
+        answer = self._client.call(
+            "POST",
+            f"{self._path}frames?fence={self._fence}",
+            lambda: b"".join(packed[: self._frames_per_post]),
+            content_type=FRAMES_CONTENT_TYPE,
+            timeout_s=FRAMES_TIMEOUT_S,
+            on_failure=self._shrink,
+        )
+        return int(answer.get("acknowledged") or 0)

@@ -63,8 +63,9 @@ def parse_server(text: str) -> Server:
 def read(environment: MutableMapping[str, str], arguments: list[str]) -> Settings:
     """Read the settings and remove them from `environment`. Raises SettingsError.
 
-    What was in the environment at exec stays in `/proc/<pid>/environ`: :func:`hodei_agent.linux.make_undumpable`
-    closes that, and the token in it is spent by the registration. Nothing secret is ever taken from arguments.
+    What was in the environment at exec stays in `/proc/<pid>/environ`:
+    :func:`hodei_agent.linux.make_undumpable` closes that, and the token in it is spent by the registration.
+    Nothing secret is ever taken from arguments.
     """
     values = [environment.pop(name, "") for name in ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")]
     names = ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")

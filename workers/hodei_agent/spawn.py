@@ -25,7 +25,7 @@ class Child(NamedTuple):
 
 
 class SpawnFailed(Exception):
-    """The job could not be started. `code` is the protocol's error code; the text is a sentence for a person."""
+    """The job could not be started. `code` is the protocol's; the text is a sentence for a person."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -35,12 +35,12 @@ class SpawnFailed(Exception):
 def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) -> Child:
     """Start the command in a session of its own, with no input and nothing of ours open. Raises SpawnFailed.
 
-    The thread that calls this must live as long as the job: where the agent is not PID 1, the kernel kills the job's
+    The thread that calls this must live as long as the job: outside a container the kernel kills the job's
     first process when that thread is gone.
     """
     stdout, stdout_end = _pipe()
     stderr, stderr_end = _pipe()
-    agent = os.getpid()
+    agent, contained = os.getpid(), linux.dies_with_container()
     try:
         process = subprocess.Popen(
             command,
@@ -50,7 +50,7 @@ def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) ->
             cwd=folder,
             env=environment,
             start_new_session=True,
-            preexec_fn=None if agent == 1 else lambda: linux.die_with_parent(agent, signal.SIGKILL),
+            preexec_fn=None if contained else lambda: linux.die_with_parent(agent, signal.SIGKILL),
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         os.close(stdout)
@@ -75,7 +75,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _prefer_for_oom(pid: int) -> None:
-    """Let the kernel take the job before the agent when memory is short, so that somebody is left to say so."""
+    """Let the kernel take the job before the agent when memory is short: somebody must be left to say so."""
     try:
         with open(f"/proc/{pid}/oom_score_adj", "r+", encoding="ascii") as file:
             score = min(1000, int(file.read()) + OOM_SCORE_ABOVE_AGENT)

@@ -20,8 +20,9 @@ class Record(NamedTuple):
 class Spool:
     """Append at the end, take from the front. Not for several threads at once.
 
-    Files are unlinked as soon as they are open: nothing is left behind whatever happens, and no job finds them.
-    A file is given back when its last record was taken, so at most one file's worth of disk is held in vain.
+    Files are unlinked as soon as they are open: nothing is left behind whatever happens, and no job finds
+    them. A file is given back when its last record was taken, so at most one file's worth of disk is held
+    in vain.
     """
 
     def __init__(self, folder: str) -> None:

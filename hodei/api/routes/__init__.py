@@ -6,7 +6,7 @@ from hodei.api.routing import Routes
 
 
 def routes_of(service: str) -> list[Routes]:
-    """The resources of ``orchestrator``, ``scheduler`` or ``worker-manager``; every one has the system's own."""
+    """The resources of ``orchestrator``, ``scheduler`` or ``worker-manager``; and the system's own."""
     from hodei.api.routes import system
 
     system_routes = [system.routes, system.open_routes]

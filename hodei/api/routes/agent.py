@@ -1,8 +1,9 @@
-"""The agents' protocol (``docs/reference/agent-protocol.md``): hundreds of calls a second, each with a worker's own token."""
+"""The agents' protocol (``docs/reference/agent-protocol.md``): hundreds of calls a second, so kept lean."""
 
 from __future__ import annotations
 
 from flask import Response, request
+from hodei_agent.protocol import FRAMES_CONTENT_TYPE, PROTOCOL_VERSION
 
 from hodei.api.current import platform
 from hodei.api.guard import bearer
@@ -26,7 +27,6 @@ from hodei.api.schemas.common import ExecutionPath
 from hodei.api.serialise import json_response
 from hodei.errors import InvalidInput, Unauthorized, UnsupportedMediaType, UpgradeRequired
 from hodei.services import agents
-from hodei_agent.protocol import FRAMES_CONTENT_TYPE, PROTOCOL_VERSION
 
 routes = Routes("agent", "WorkerAgentService", prefix=f"{PREFIX}/agent", security="worker")
 
@@ -44,7 +44,7 @@ def register(body: Registration) -> Response:
     if body.protocol > PROTOCOL_VERSION:
         raise UpgradeRequired()
     token = _token()
-    return json_response(agents.register(platform(), body.worker_id, token, body.model_dump()))
+    return json_response(agents.register(platform(), body.worker_id, token, body.model_dump(mode="json")))
 
 
 @routes.route_of("GET", "/inbox", {200: Inbox}, problems=(409, 426))
@@ -63,7 +63,9 @@ def accept(path: ExecutionPath, body: Accepting) -> Response:
 @routes.route_of("POST", "/executions/<execution_id>/started", {200: Done}, problems=(409, 426))
 def started(path: ExecutionPath, body: Started) -> Response:
     """Say that the job's process is there"""
-    return json_response(agents.started(platform(), _agent(), path.execution_id, body.fence, body.pid, body.at))
+    return json_response(
+        agents.started(platform(), _agent(), path.execution_id, body.fence, body.pid, body.at)
+    )
 
 
 @routes.route_of(
@@ -81,7 +83,9 @@ def store_frames(path: ExecutionPath, query: FramesQuery) -> Response:
     body = request.get_data(cache=False)
     if not body:
         raise InvalidInput("The body holds no frame.")
-    return json_response({"acknowledged": agents.store_frames(platform(), agent, path.execution_id, query.fence, body)})
+    return json_response(
+        {"acknowledged": agents.store_frames(platform(), agent, path.execution_id, query.fence, body)}
+    )
 
 
 @routes.route_of("POST", "/executions/<execution_id>/result", {200: Done}, problems=(409, 426))

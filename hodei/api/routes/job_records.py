@@ -9,7 +9,7 @@ from hodei.api.logs import ENTRIES, log_response
 from hodei.api.routing import Routes
 from hodei.api.schemas.common import JobPath
 from hodei.api.schemas.job_out import LogQuery
-from hodei.api.schemas.records import EventList, ExecutionList, SagaList
+from hodei.api.schemas.records import EventList, ExecutionList, SagasInFull
 from hodei.api.serialise import json_response
 from hodei.services import history
 
@@ -32,7 +32,7 @@ def events(path: JobPath) -> Response:
     return json_response(history.job_events(platform(), path.job_id))
 
 
-@routes.route_of("GET", "/jobs/<job_id>/sagas", {200: SagaList})
+@routes.route_of("GET", "/jobs/<job_id>/sagas", {200: SagasInFull})
 def sagas(path: JobPath) -> Response:
     """List a job's sagas"""
     return json_response(history.job_sagas(platform(), path.job_id))

@@ -18,6 +18,12 @@ routes = Routes("queue", "SchedulerService")
 def list_queue(query: PageQuery) -> Response:
     """List the jobs that wait for a worker"""
     page = jobs.list_jobs(
-        platform(), status=["pending"], label=None, name=None, pipeline_id=None, cursor=query.cursor, limit=query.limit
+        platform(),
+        status=["pending"],
+        label=None,
+        name=None,
+        pipeline_id=None,
+        cursor=query.cursor,
+        limit=query.limit,
     )
     return page_response(page)

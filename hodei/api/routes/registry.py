@@ -10,7 +10,7 @@ from hodei.api.routing import LINK, Routes, described
 from hodei.api.schemas.common import WorkerPath
 from hodei.api.schemas.places import Worker, WorkerList, WorkersQuery
 from hodei.api.serialise import json_response
-from hodei.api.worker_words import REGISTRY, worded
+from hodei.api.worker_words import as_registered
 from hodei.services import workers
 
 routes = Routes("registry", "SchedulerService")
@@ -21,15 +21,15 @@ def list_workers(query: WorkersQuery) -> Response:
     """List registered workers"""
     page = workers.list_workers(
         platform(),
-        state=None if query.state is None else str(query.state),
+        state=[str(state) for state in query.state] if query.state else None,
         provider=query.provider,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return page_response(page, [worded(worker, REGISTRY) for worker in page.items])
+    return page_response(page, [as_registered(worker) for worker in page.items])
 
 
 @routes.route_of("GET", "/workers/<worker_id>", {200: Worker})
 def get_worker(path: WorkerPath) -> Response:
     """Look at a registered worker"""
-    return json_response(worded(workers.get_worker(platform(), path.worker_id), REGISTRY))
+    return json_response(as_registered(workers.get_worker(platform(), path.worker_id)))

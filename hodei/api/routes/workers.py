@@ -10,7 +10,6 @@ from hodei.api.routing import LINK, Routes, described
 from hodei.api.schemas.common import WorkerPath
 from hodei.api.schemas.places import Worker, WorkerList, WorkersQuery, WorkerStatus
 from hodei.api.serialise import json_response
-from hodei.api.worker_words import LIFECYCLE, worded
 from hodei.services import workers
 
 routes = Routes("workers", "WorkerAgentService")
@@ -23,22 +22,22 @@ def list_workers(query: WorkersQuery) -> Response:
     """List workers"""
     page = workers.list_workers(
         platform(),
-        state=None if query.state is None else str(query.state),
+        state=[str(state) for state in query.state] if query.state else None,
         provider=query.provider,
         cursor=query.cursor,
         limit=query.limit,
     )
-    return page_response(page, [worded(worker, LIFECYCLE) for worker in page.items])
+    return page_response(page)
 
 
 @routes.route_of("GET", "/workers/<worker_id>", {200: Worker})
 def get_worker(path: WorkerPath) -> Response:
     """Look at a worker"""
-    return json_response(worded(workers.get_worker(platform(), path.worker_id), LIFECYCLE))
+    return json_response(workers.get_worker(platform(), path.worker_id))
 
 
 @routes.route_of("GET", "/workers/<worker_id>/status", {200: WorkerStatus})
 def get_status(path: WorkerPath) -> Response:
     """Ask only how a worker is"""
-    worker = worded(workers.get_worker(platform(), path.worker_id), LIFECYCLE)
+    worker = workers.get_worker(platform(), path.worker_id)
     return json_response({name: worker[name] for name in _STATUS_FIELDS})

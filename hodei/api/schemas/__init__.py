@@ -1,1 +1,1 @@
-"""The shapes of requests and answers. Requests are strict and closed; answers are described for OpenAPI, not checked again."""
+"""The shapes of requests and answers. Requests are strict and closed; answers are only described."""

@@ -56,7 +56,9 @@ class PageQuery(Query):
     """How lists are paged."""
 
     limit: QueryInt = Field(50, ge=1, le=500, description="How many at most.")
-    cursor: str | None = Field(None, min_length=1, max_length=512, description="From the Link header of the page before.")
+    cursor: str | None = Field(
+        None, min_length=1, max_length=512, description="From the Link header of the page before."
+    )
 
 
 class Out(BaseModel):
@@ -72,8 +74,12 @@ class Problem(Out):
     title: str = Field(examples=["Not found"])
     status: int = Field(ge=400, le=599, examples=[404])
     code: str = Field(description="Stable: scripts may depend on it.", examples=["not_found"])
-    detail: str = Field(description="One sentence that says what to do.", examples=["There is no job with this id."])
-    field: str = Field("", description="The part of the request at fault, when there is one.", examples=["memory"])
+    detail: str = Field(
+        description="One sentence that says what to do.", examples=["There is no job with this id."]
+    )
+    field: str = Field(
+        "", description="The part of the request at fault, when there is one.", examples=["memory"]
+    )
 
 
 class LogTotals(Out):
@@ -120,4 +126,4 @@ class SagaPath(BaseModel):
 class ProviderPath(BaseModel):
     """A provider's id or name."""
 
-    provider_id: str = Field(min_length=1, max_length=253, examples=["docker"])
+    provider_id: str = Field(min_length=1, max_length=253, json_schema_extra={"example": "docker"})

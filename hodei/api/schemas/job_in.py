@@ -26,7 +26,7 @@ from hodei.services.submit import NewJob
 
 Seconds = Annotated[float, Field(gt=0, le=ONE_YEAR_S)]
 ExitCode = Annotated[int, Field(ge=0, le=255)]
-_IS_TEXT = {"type": "string"}
+_IS_TEXT: dict[str, Any] = {"type": "string"}
 
 
 class TimeoutsIn(In):
@@ -35,7 +35,9 @@ class TimeoutsIn(In):
     queue_s: Seconds = domain.QUEUE_S
     provision_s: Seconds = domain.PROVISION_S
     start_s: Seconds = domain.START_S
-    idle_s: Seconds | None = Field(None, description="End the job after so long without output; null: never.")
+    idle_s: Seconds | None = Field(
+        default=None, description="End the job after so long without output; null: never."
+    )
     cancel_s: Seconds = domain.CANCEL_S
 
 
@@ -45,21 +47,32 @@ class JobIn(In):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": [name], "properties": {name: _IS_TEXT}} for name in ("command", "script", "pipeline_id")
+                {"required": [name], "properties": {name: _IS_TEXT}}
+                for name in ("command", "script", "pipeline_id")
             ],
             "not": {
                 "required": ["command", "script"],
                 "properties": {"command": _IS_TEXT, "script": _IS_TEXT},
             },
             "examples": [
-                {"name": "hello", "command": "echo hello", "provider": "docker", "memory": "512m", "timeout_s": 30.0}
+                {
+                    "name": "hello",
+                    "command": "echo hello",
+                    "provider": "docker",
+                    "memory": "512m",
+                    "timeout_s": 30.0,
+                }
             ],
         }
     )
 
     name: Name | None = Field(None, description="Without one, the command's first word.")
-    command: Command | None = Field(None, description="A shell line; with args, a program that is executed directly.")
-    script: Script | None = Field(None, description="A whole file, started through its #! line, else by a shell.")
+    command: Command | None = Field(
+        None, description="A shell line; with args, a program that is executed directly."
+    )
+    script: Script | None = Field(
+        None, description="A whole file, started through its #! line, else by a shell."
+    )
     args: Arguments | None = Field(None, description="A string is split as a shell splits it.")
     image: Image | None = None
     env: Environment = {}
@@ -71,11 +84,15 @@ class JobIn(In):
         examples=["auto", "docker", "kubernetes", "process"],
     )
     cpu: float | None = Field(None, ge=0.001, le=10_000, description="Cores.")
-    memory: Memory | None = Field(None, description="Bytes, or a size such as 512m; units are powers of 1024.")
+    memory: Memory | None = Field(
+        None, description="Bytes, or a size such as 512m; units are powers of 1024."
+    )
     timeout_s: Seconds | None = Field(None, description="Counted from RUNNING; null: none.")
     grace_s: float = Field(domain.GRACE_S, ge=0, le=3600, description="Between TERM and KILL.")
     retries: int = Field(0, ge=0, le=100)
-    retry_on: list[ExitCode] = Field([], max_length=256, description="Retry only these exit codes; empty: any.")
+    retry_on: list[ExitCode] = Field(
+        [], max_length=256, description="Retry only these exit codes; empty: any."
+    )
     priority: int = Field(0, ge=0, le=9, description="High first.")
     labels: Labels = {}
     pipeline_id: UUID | None = None
@@ -87,7 +104,10 @@ class JobIn(In):
             raise _at("script", "Give either command or script, not both.")
         if self.command is None and self.script is None:
             if self.pipeline_id is None:
-                raise _at("command", "command is missing: give a command, a script, or the pipeline that this belongs to.")
+                raise _at(
+                    "command",
+                    "command is missing: give a command, a script, or the pipeline that this belongs to.",
+                )
             if self.args is not None:
                 raise _at("args", "args needs a command or a script that takes them.")
         twice = sorted(self.env.keys() & self.secret_env.keys())

@@ -8,7 +8,17 @@ from uuid import UUID
 
 from pydantic import Field, RootModel
 
-from hodei.api.schemas.common import Failure, LogTotals, Out, PageQuery, Query, QueryInt, QuerySeconds, Text, Time
+from hodei.api.schemas.common import (
+    Failure,
+    LogTotals,
+    Out,
+    PageQuery,
+    Query,
+    QueryInt,
+    QuerySeconds,
+    Text,
+    Time,
+)
 
 
 class JobStatus(StrEnum):
@@ -142,7 +152,9 @@ class LogQuery(Query):
     attempt: QueryInt | None = Field(None, ge=1, le=2**31 - 1, description="Without it, the last one.")
     after: QueryInt = Field(0, ge=0, le=2**62, description="Only entries with a higher seq.")
     limit: QueryInt = Field(1000, ge=1, le=10_000)
-    wait_s: QuerySeconds = Field(0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet.")
+    wait_s: QuerySeconds = Field(
+        0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet."
+    )
     stream: Literal["stdout", "stderr"] | None = Field(None, description="Only this stream; for text/plain.")
 
 
@@ -151,7 +163,9 @@ class ExecutionLogQuery(Query):
 
     after: QueryInt = Field(0, ge=0, le=2**62, description="Only entries with a higher seq.")
     limit: QueryInt = Field(1000, ge=1, le=10_000)
-    wait_s: QuerySeconds = Field(0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet.")
+    wait_s: QuerySeconds = Field(
+        0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet."
+    )
     stream: Literal["stdout", "stderr"] | None = Field(None, description="Only this stream; for text/plain.")
 
 

@@ -30,7 +30,9 @@ def _memory(value: Any) -> Any:
     if isinstance(value, str):
         match = _MEMORY.fullmatch(value)
         if match is None:
-            raise ValueError("memory is not a size: give bytes, or a number with k, m or g such as 512m or 1Gi.")
+            raise ValueError(
+                "memory is not a size: give bytes, or a number with k, m or g such as 512m or 1Gi."
+            )
         value = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
     if isinstance(value, int) and not isinstance(value, bool) and value < MIN_MEMORY_BYTES:
         raise ValueError("memory is below 4 MiB, in which no worker starts: give more, such as 64m.")
@@ -55,7 +57,9 @@ def _argument(value: str) -> str:
 
 def _command(value: str) -> str:
     if not value.strip():
-        raise ValueError("command is empty: give a shell line, or leave command out for a definition in a pipeline.")
+        raise ValueError(
+            "command is empty: give a shell line, or leave command out for a definition in a pipeline."
+        )
     if len(value.encode()) > MAX_ARGUMENT_BYTES:
         raise ValueError(f"command is longer than {MAX_ARGUMENT_BYTES} bytes: send it as a script instead.")
     return _no_nul(value)
@@ -88,13 +92,21 @@ def _image(value: str) -> str:
 def _environment(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"{_shown(name)} is not a variable's name: letters, digits and _, not starting with a digit.")
+            raise ValueError(
+                f"{_shown(name)} is not a variable's name: letters, digits and _, not starting with a digit."
+            )
         if name.startswith("HODEI_"):
-            raise ValueError(f"{_shown(name)} is reserved: names that start with HODEI_ are set by the platform.")
+            raise ValueError(
+                f"{_shown(name)} is reserved: names that start with HODEI_ are set by the platform."
+            )
         if "\0" in text:
-            raise ValueError(f"The value of {_shown(name)} holds a NUL character, which no process can be given.")
+            raise ValueError(
+                f"The value of {_shown(name)} holds a NUL character, which no process can be given."
+            )
         if len(name) + len(text.encode()) + 1 > MAX_ARGUMENT_BYTES:
-            raise ValueError(f"The value of {_shown(name)} is longer than Linux takes; write it in a script instead.")
+            raise ValueError(
+                f"The value of {_shown(name)} is longer than Linux takes; write it in a script instead."
+            )
     return value
 
 
@@ -103,7 +115,7 @@ def _secrets(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if len(text) < MIN_SECRET_CHARACTERS:
             raise ValueError(
-                f"The secret {_shown(name)} is shorter than 4 characters: masking it would hide ordinary output."
+                f"The secret {_shown(name)} has fewer than 4 characters: masking it would hide other output."
             )
     return value
 
@@ -113,9 +125,13 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
         raise ValueError(f"labels holds more than {MAX_LABELS} entries.")
     for key, text in value.items():
         if not _LABEL_KEY.fullmatch(key):
-            raise ValueError(f"{_shown(key)} is not a label's key: up to 63 letters, digits and . _ / - inside.")
+            raise ValueError(
+                f"{_shown(key)} is not a label's key: up to 63 letters, digits and . _ / - inside."
+            )
         if len(text) > 256 or "\0" in text:
-            raise ValueError(f"The value of the label {_shown(key)} is longer than 256 characters or holds a NUL.")
+            raise ValueError(
+                f"The value of the label {_shown(key)} is longer than 256 characters or holds a NUL."
+            )
     return value
 
 
@@ -125,13 +141,20 @@ def _shown(name: str) -> str:
 
 def _map_schema(keys: str, value: dict[str, Any], example: dict[str, str], **more: Any) -> WithJsonSchema:
     return WithJsonSchema(
-        {"type": "object", "patternProperties": {keys: value}, "additionalProperties": False, "examples": [example]}
+        {
+            "type": "object",
+            "patternProperties": {keys: value},
+            "additionalProperties": False,
+            "examples": [example],
+        }
         | more
     )
 
 
 Command = Annotated[
-    str, AfterValidator(_command), Field(json_schema_extra={"pattern": _RUNNABLE, "maxLength": MAX_ARGUMENT_BYTES})
+    str,
+    AfterValidator(_command),
+    Field(json_schema_extra={"pattern": _RUNNABLE, "maxLength": MAX_ARGUMENT_BYTES}),
 ]
 Script = Annotated[str, AfterValidator(_script), Field(json_schema_extra={"pattern": _RUNNABLE})]
 Argument = Annotated[str, AfterValidator(_argument)]
@@ -167,7 +190,11 @@ Memory = Annotated[
         }
     ),
 ]
-Name = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=255, json_schema_extra={"pattern": _PRINTABLE})]
+Name = Annotated[
+    str,
+    AfterValidator(_printable),
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": _PRINTABLE}),
+]
 Image = Annotated[
     str,
     AfterValidator(_image),
@@ -192,6 +219,9 @@ Labels = Annotated[
     dict[str, str],
     AfterValidator(_labels),
     _map_schema(
-        _LABEL_KEY_SCHEMA, {"type": "string", "maxLength": 256, "pattern": _NO_NUL}, {"team": "data"}, maxProperties=MAX_LABELS
+        _LABEL_KEY_SCHEMA,
+        {"type": "string", "maxLength": 256, "pattern": _NO_NUL},
+        {"team": "data"},
+        maxProperties=MAX_LABELS,
     ),
 ]

@@ -17,7 +17,9 @@ class Provider(Out):
     id: UUID
     name: str
     type: str = Field(examples=["docker"])
-    status: str = Field(description="In lower case.", json_schema_extra={"enum": [s.lower() for s in ProviderStatus]})
+    status: str = Field(
+        description="In lower case.", json_schema_extra={"enum": [s.lower() for s in ProviderStatus]}
+    )
     status_reason: str | None
     priority: int
     max_workers: int | None
@@ -51,8 +53,8 @@ class Worker(Out):
 
     id: UUID
     type: str
-    provider_id: UUID
-    provider_type: str
+    provider_id: UUID | None
+    provider_type: str | None
     provider_resource_id: str | None
     state: WorkerState
     status: str
@@ -84,8 +86,10 @@ class WorkerStatus(Out):
 class WorkersQuery(PageQuery):
     """Which workers."""
 
-    state: WorkerState | None = None
-    provider: Text | None = Field(None, min_length=1, max_length=253, description="A provider's name or id.")
+    state: list[WorkerState] | None = Field(None, description="Any of these.")
+    provider: Text | None = Field(
+        None, min_length=1, max_length=253, description="A provider's name or type."
+    )
 
 
 class HealthCheck(Out):

@@ -31,7 +31,9 @@ class EventList(RootModel[list[Event]]):
 class EventsQuery(PageQuery):
     """Which events."""
 
-    event_type: Text | None = Field(None, min_length=1, max_length=100, examples=["JobStatusChanged"])
+    event_type: Text | None = Field(
+        None, min_length=1, max_length=100, json_schema_extra={"example": "JobStatusChanged"}
+    )
     aggregate_id: UUID | None = None
     correlation_id: UUID | None = None
 
@@ -82,14 +84,18 @@ class SagaInFull(Saga):
 
 
 class SagaList(RootModel[list[Saga]]):
-    """Sagas."""
+    """Sagas, newest first."""
+
+
+class SagasInFull(RootModel[list[SagaInFull]]):
+    """Sagas with their audit trails, oldest first."""
 
 
 class SagasQuery(PageQuery):
     """Which sagas."""
 
     state: SagaState | None = None
-    type: Text | None = Field(None, min_length=1, max_length=50, examples=["EXECUTION"])
+    type: Text | None = Field(None, min_length=1, max_length=50, json_schema_extra={"example": "EXECUTION"})
     job_id: UUID | None = None
 
 
@@ -114,7 +120,7 @@ class Execution(Out):
 
 
 class ExecutionList(RootModel[list[Execution]]):
-    """Executions."""
+    """Executions, in the order of their times."""
 
 
 class ExecutionsQuery(PageQuery):

@@ -3,6 +3,9 @@
 -- name: ping
 SELECT 1;
 
+-- name: now
+SELECT clock_timestamp();
+
 -- name: deployment_id
 SELECT id FROM hodei.deployment;
 

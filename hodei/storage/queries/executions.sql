@@ -70,3 +70,8 @@ VALUES (:id, :job_id, :execution_id, :storage_uri, :size_bytes, :entry_count,
         clock_timestamp() + make_interval(secs => :retention_s))
 ON CONFLICT (execution_id) DO UPDATE SET storage_uri = EXCLUDED.storage_uri, size_bytes = EXCLUDED.size_bytes,
         entry_count = EXCLUDED.entry_count;
+
+-- name: execution_set_lost
+-- The clock found out that its worker is gone; a result that was reported before wins. EXECUTION ends the attempt.
+UPDATE hodei.executions SET error_code = :error_code, error_message = :error_message
+ WHERE id = :id AND state IN ('pending', 'running') AND reported_at IS NULL AND error_code IS NULL;

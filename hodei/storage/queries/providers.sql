@@ -71,3 +71,12 @@ SELECT *, updated_at > :since AS fresh FROM hodei.image_pulls WHERE provider_id 
 SELECT id FROM public.sagas
  WHERE saga_type = 'PROVISIONING' AND state = 'IN_PROGRESS' AND waiting_until IS NOT NULL
    AND metadata ->> 'provider_id' = :provider_id AND metadata ->> 'awaits_image' = :image;
+
+-- name: provider_set_enabled_by_settings
+UPDATE public.provider_configs SET status = 'UNHEALTHY', status_reason = 'not checked yet', updated_at = clock_timestamp()
+ WHERE id = :id AND status = 'DISABLED' AND status_reason = 'switched off by the settings';
+
+-- name: provider_set_disabled_by_settings
+UPDATE public.provider_configs
+   SET status = 'DISABLED', status_reason = 'switched off by the settings', updated_at = clock_timestamp()
+ WHERE id = :id AND status <> 'DISABLED';

@@ -1,4 +1,5 @@
--- Sagas: moved by the engine alone, always under the lock of the saga's row.
+-- Sagas: moved by the engine alone, always under the lock of the saga's row. The order in which rows are locked is saga,
+-- execution, job, worker, provider: whoever holds one of them never waits for one before it.
 
 -- name: saga_insert
 INSERT INTO public.sagas (id, saga_type, state, subject_id, correlation_id, actor, metadata)
@@ -53,15 +54,6 @@ UPDATE public.saga_steps
 UPDATE public.sagas SET lease_expires = clock_timestamp() + make_interval(secs => :lease_s),
        nudge_after = clock_timestamp() + make_interval(secs => :nudge_s)
  WHERE id = :id AND lease_owner = :owner;
-
--- name: saga_set_waiting_until
--- A deadline that moved while the saga waits: the agent started the job, and another time-out holds now.
-UPDATE public.sagas SET waiting_until = :until, nudge_after = :until
- WHERE id = :id AND state = 'IN_PROGRESS' AND waiting_until IS NOT NULL;
-
--- name: saga_touch
--- It was just published: the reconciler need not nudge it yet.
-UPDATE public.sagas SET nudge_after = clock_timestamp() + make_interval(secs => :nudge_s) WHERE id = :id AND lease_owner IS NULL;
 
 -- name: sagas_to_nudge
 -- Open sagas whose time for a look has come: a deadline that passed, a lease that ran out, or a message that got lost.

@@ -146,11 +146,14 @@ DELETE FROM hodei.worker_messages WHERE worker_id = :worker_id AND seq <= :after
 -- name: inboxes_with_messages
 SELECT DISTINCT worker_id FROM hodei.worker_messages WHERE worker_id = ANY(CAST(:ids AS uuid[]));
 
--- name: heartbeats
--- Many heartbeats in one statement; usage is the agent's own measure.
-UPDATE public.workers w SET last_heartbeat = clock_timestamp(), usage = b.usage
-  FROM jsonb_to_recordset(CAST(:beats AS jsonb)) AS b(id uuid, usage jsonb)
- WHERE w.id = b.id AND w.state <> 'TERMINATED';
-
 -- name: workers_known
 SELECT id, state FROM public.workers WHERE id = ANY(CAST(:ids AS uuid[]));
+
+-- name: heartbeat
+UPDATE public.workers SET last_heartbeat = clock_timestamp(), usage = CAST(:usage AS jsonb)
+ WHERE id = :id AND state <> 'TERMINATED';
+
+-- name: worker_set_provider_failure
+-- What the provider knows of a worker that will never connect.
+UPDATE public.workers SET agent = agent || jsonb_build_object('provider_failure', CAST(:failure AS jsonb)), updated_at = clock_timestamp()
+ WHERE id = :id AND state IN ('CREATING', 'CONNECTING');

@@ -100,12 +100,13 @@ def test_killed_servers_are_revived_under_the_same_urls(eventually: Callable[...
         assert discover(services.data_dir)
 
 
-def test_a_stale_pid_file_that_names_a_stranger_is_seen_through(place: Path) -> None:
+@pytest.mark.parametrize("stranger_does", ["exec sleep 60", "exit 0"], ids=["lives", "is a zombie"])
+def test_a_stale_pid_file_that_names_a_stranger_is_seen_through(place: Path, stranger_does: str) -> None:
     data = place / ".hodei"
     with EmbeddedServices.start(data, redis=False):
         pass
     stranger = launch(
-        ["sleep", "60"],
+        ["/bin/sh", "-c", stranger_does],
         env={"PATH": "/usr/bin:/bin"},
         death_signal=signal.SIGKILL,
         account=server_account(data),
@@ -117,7 +118,7 @@ def test_a_stale_pid_file_that_names_a_stranger_is_seen_through(place: Path) -> 
         with EmbeddedServices.start(data, redis=False) as services:
             assert ask(services.database_url) == (1,)
 
-        assert stranger.poll() is None
+        assert stranger.poll() == (None if "sleep" in stranger_does else 0)
     finally:
         end(stranger, [])
 

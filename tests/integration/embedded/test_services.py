@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from hodei.embedded import wheels
 from hodei.embedded.connection import discover
@@ -81,7 +83,8 @@ def test_a_wrong_or_missing_password_is_refused(running: EmbeddedServices) -> No
             psycopg2.connect(url)
     with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
         psycopg2.connect(running.database_url.replace(f":{password}", ""))
-    with redis.Redis(port=int(running.redis_url.split(":")[-1].split("/")[0])) as stranger:
+    port = int(running.redis_url.split(":")[-1].split("/")[0])
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger:
         with pytest.raises(redis.exceptions.AuthenticationError):
             stranger.ping()
 

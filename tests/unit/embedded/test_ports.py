@@ -17,7 +17,12 @@ def test_a_free_port_is_free_and_held_by_nobody() -> None:
 
 
 def test_the_holder_of_a_port_is_named_in_a_sentence() -> None:
-    server = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    server = """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+input()
+"""
     with subprocess.Popen(
         [sys.executable, "-c", server], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

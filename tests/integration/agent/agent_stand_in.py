@@ -1,11 +1,12 @@
 """A stand-in for worker-manager's agent routes, over real HTTP, with faults on demand.
 
-It keeps the protocol's rules (fences, one-time token, acknowledgements) in memory, so that the agent under test is
-the real one, a process of its own.
+It keeps the protocol's rules (fences, one-time token, acknowledgements) in memory, so that the agent under
+test is the real one, a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -32,7 +33,9 @@ class Call(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What to do instead of answering a route. `do`: before (drop unseen), after (do it, lose the answer), or a status."""
+    """What to do instead of answering a route. `do`: before (drop unseen), after (do it, lose the answer),
+    or a status.
+    """
 
     route: str
     do: str | int
@@ -126,7 +129,9 @@ class StandIn:
         return sum(call.route == route for call in self.calls)
 
     def segments(self, execution_id: str = "e-1") -> list[frames.Segment]:
-        """The log as it was sent, checked: frames without a gap, entries numbered through, times not falling."""
+        """The log as it was sent, checked: frames without a gap, entries numbered through, times not
+        falling.
+        """
         found: list[frames.Segment] = []
         entries, last_at = 0, 0
         stored = self.frames.get(execution_id, {})
@@ -225,10 +230,8 @@ class _Server(ThreadingHTTPServer):
 
     def cut(self) -> None:
         for connection in list(self.open_sockets):
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def handle_error(self, *_: Any) -> None:
         """Connections that break are the point here."""

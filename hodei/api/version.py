@@ -1,0 +1,5 @@
+"""The installed version of the platform."""
+
+from importlib.metadata import version
+
+VERSION = version("hodei-jobs")

@@ -1,0 +1,185 @@
+"""The composition root: turns settings into a :class:`~hodei.ports.Platform`, and says a line for each thing that is ready."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hodei.domain.ids import DOCKER_PROVIDER_ID, KUBERNETES_PROVIDER_ID, PROCESS_PROVIDER_ID
+from hodei.embedded import connection
+from hodei.embedded.data_folder import default_data_dir
+from hodei.errors import ConfigurationError
+from hodei.ports import Platform
+from hodei.queue.app import key_prefix, make_app
+from hodei.queue.courier import CeleryCourier
+from hodei.queue.fanout import RedisWakeups
+from hodei.services import waiting
+from hodei.services.provider_set import ConfiguredProviders
+from hodei.services.providers import check_and_record
+from hodei.settings import Settings
+from hodei.storage import migrate
+from hodei.storage.database import Database
+from hodei.storage.transaction import Row
+from hodei.vault import Vault
+
+log = structlog.get_logger("hodei.start")
+
+EMBEDDED_WAIT_S = 60.0
+FIRST_CHECK_S = 3.0
+POOL_SIZES = {"worker-manager": 16, "all": 16}
+BUILT_IN = (
+    ("docker", DOCKER_PROVIDER_ID, 20, 8),
+    ("kubernetes", KUBERNETES_PROVIDER_ID, 10, 20),
+    ("process", PROCESS_PROVIDER_ID, 0, 8),
+)
+"""Name, id, priority and room of the providers that are there without being asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """Where Postgres and Redis are, and the key for secrets."""
+
+    database_url: str
+    redis_url: str
+    secret_key: str
+
+
+def find_servers(settings: Settings) -> Servers:
+    """The configured servers; what is not configured is embedded, and waited for."""
+    database_url, redis_url, secret_key = settings.database_url, settings.redis_url, settings.secret_key
+    if not (database_url and redis_url):
+        found = connection.wait_for_embedded(settings.data_dir, EMBEDDED_WAIT_S)
+        database_url = database_url or found.database_url
+        redis_url = redis_url or found.redis_url
+        secret_key = secret_key or found.secret_key
+    if not database_url or not redis_url:
+        raise ConfigurationError(
+            "Set both HODEI_DATABASE_URL and HODEI_REDIS_URL, or neither and start: hodei embedded"
+        )
+    return Servers(
+        database_url=_with_driver(database_url),
+        redis_url=redis_url,
+        secret_key=secret_key or _own_secret_key(settings.data_dir),
+    )
+
+
+def _with_driver(url: str) -> str:
+    return "postgresql+psycopg2://" + url.partition("://")[2]
+
+
+def _own_secret_key(data_dir: Path | None) -> str:
+    """The key kept in the data folder; made once, readable by its owner alone."""
+    folder = data_dir or default_data_dir()
+    path = folder / "secret.key"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with path.open("x") as file:
+                path.chmod(0o600)
+                file.write(secrets.token_urlsafe(32))
+        except FileExistsError:
+            pass
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"There is no HODEI_SECRET_KEY, and none can be kept in {folder} ({error.strerror}). Set it.",
+            field="HODEI_SECRET_KEY",
+        ) from error
+
+
+def open_platform(settings: Settings, role: str) -> Platform:
+    """Connect, migrate, open everything. Raises a HodeiError that says what to do; a provider that is away is no error."""
+    servers = find_servers(settings)
+    migrated = migrate.upgrade(servers.database_url)
+    database = Database(
+        servers.database_url, pool_size=POOL_SIZES.get(role, 8), application_name=f"hodei {role}"
+    )
+    database.ping()
+    log.info("database: connected", deployment=database.deployment)
+    log.info("migrations: done", changed=migrated)
+    app = make_app(servers.redis_url, database.deployment)
+    platform = Platform(
+        settings=settings,
+        database=database,
+        courier=CeleryCourier(app, servers.redis_url, database),
+        wakeups=RedisWakeups(
+            servers.redis_url,
+            f"{key_prefix(database.deployment)}wake",
+            lambda keys: waiting.facts(database, keys),
+        ),
+        providers=ConfiguredProviders(settings, database),
+        vault=Vault(servers.secret_key),
+        process_name=role,
+    )
+    _write_built_in(platform)
+    _check_providers(platform)
+    log.info("provisioning: configured", enabled=settings.provisioning_enabled)
+    log.info("worker lifecycle management: started", heartbeat_interval_s=settings.heartbeat_interval)
+    return platform
+
+
+def _write_built_in(platform: Platform) -> None:
+    settings = platform.settings
+    wanted = {
+        "docker": settings.docker_enabled != "0",
+        "kubernetes": settings.kubernetes_enabled != "0",
+        "process": settings.process_enabled,
+    }
+    with platform.database.begin() as tx:
+        for name, provider_id, priority, max_workers in BUILT_IN:
+            if wanted[name]:
+                tx.execute(
+                    "provider_upsert_builtin",
+                    id=provider_id,
+                    name=name,
+                    provider_type=name,
+                    config={},
+                    priority=priority,
+                    max_workers=max_workers,
+                )
+                tx.execute("provider_set_enabled_by_settings", id=provider_id)
+            elif not tx.execute("provider_delete_unused", id=provider_id):
+                tx.execute("provider_set_disabled_by_settings", id=provider_id)
+
+
+def _check_providers(platform: Platform) -> None:
+    """Look at each provider, a few seconds at most: one that does not answer is said, and never stops the start."""
+    with platform.database.begin() as tx:
+        rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
+    pool = ThreadPoolExecutor(max_workers=max(1, len(rows)), thread_name_prefix="first-check")
+    looking = {pool.submit(check_and_record, platform, row): row for row in rows}
+    done, late = wait(looking, timeout=FIRST_CHECK_S)
+    for future in done:
+        row = looking[future]
+        error = future.exception()
+        health = None if error else future.result()
+        message = str(error) if health is None else health.message
+        _say_provider(platform.settings, row, ok=health is not None and health.ok, message=message)
+    for future in late:
+        _say_provider(platform.settings, looking[future], ok=False, message="it did not answer in time")
+    pool.shutdown(wait=False)
+
+
+def _say_provider(settings: Settings, row: Row, *, ok: bool, message: str) -> None:
+    if ok:
+        log.info("provider: initialized", provider=row.name, id=str(row.id))
+        return
+    required = {"docker": settings.docker_enabled, "kubernetes": settings.kubernetes_enabled}
+    say = log.error if required.get(row.name) == "1" else log.warning
+    say("provider: not available", provider=row.name, id=str(row.id), reason=message)
+
+
+def bridge_binds(platform: Platform) -> Iterable[tuple[str, int]]:
+    """The addresses on which Docker's containers reach this machine; none when Docker is away."""
+    settings = platform.settings
+    if settings.docker_enabled == "0" or settings.server_host is not None:
+        return []
+    from hodei.providers.docker.bridge import bridge_gateway
+
+    gateway = bridge_gateway()
+    return [(gateway, 0)] if gateway else []

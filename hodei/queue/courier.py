@@ -1,0 +1,156 @@
+"""The courier: hands messages to Celery from a thread of its own, so that nobody ever waits for the broker.
+
+What cannot be sent within its patience is dropped: the clock finds what it was about. After a failure the courier
+rests for a moment (a breaker), so that a broker that is away costs nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import redis
+import structlog
+from celery import Celery, chain
+
+from hodei.queue import names
+from hodei.queue.app import key_prefix
+from hodei.services.relay import relay
+from hodei.storage.database import Database
+
+log = structlog.get_logger(__name__)
+
+MOST_WAITING = 20_000
+REST_S = 1.0
+FLUSH_S = 1.0
+
+
+class CeleryCourier:
+    """Sends "look at this" messages through Celery. Safe to share between threads."""
+
+    def __init__(self, app: Celery, redis_url: str, database: Database) -> None:
+        self.app = app
+        self._database = database
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=2)
+        self._waiting: queue.Queue[Callable[[], Any] | None] = queue.Queue(MOST_WAITING)
+        self._rest_until = 0.0
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._asked: set[str] = set()
+
+    def look(self) -> None:
+        self._once("look", lambda: self._send(names.LOOK, queue=names.DISPATCH))
+
+    def run_saga(self, saga_type: str, saga_id: UUID, steps: Iterable[str]) -> None:
+        tasks = [(names.step_task(saga_type, step), names.step_queue(step)) for step in steps]
+        self._put(lambda: self._send_chain(tasks, saga_id))
+
+    def undo_saga(self, saga_type: str, saga_id: UUID, steps: Iterable[str]) -> None:
+        tasks = [(names.undo_task(saga_type, step), names.step_queue(step)) for step in steps]
+        self._put(lambda: self._send_chain(tasks, saga_id))
+
+    def destroy(self, worker_id: UUID) -> None:
+        self._put(lambda: self._send(names.DESTROY, str(worker_id), queue=names.INFRASTRUCTURE))
+
+    def pull(self, provider_id: UUID, image: str) -> None:
+        self._put(lambda: self._send(names.PULL, str(provider_id), image, queue=names.PULLS))
+
+    def relay(self) -> None:
+        self._once("relay", lambda: self._guarded(lambda: self._relay(0.0)))
+
+    def relay_now(self, *, older_than_s: float) -> int:
+        try:
+            return self._relay(older_than_s)
+        except (redis.RedisError, OSError):
+            return 0
+
+    def _relay(self, older_than_s: float) -> int:
+        prefix = key_prefix(self._database.deployment)
+        channel = f"{prefix}events"
+
+        def publish(documents: Sequence[str]) -> None:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for document in documents:
+                    pipeline.publish(channel, document)
+                pipeline.execute()
+
+        return relay(self._database, publish, older_than_s=older_than_s)
+
+    def was_emptied(self) -> bool:
+        key = f"{key_prefix(self._database.deployment)}epoch"
+        try:
+            fresh = bool(self._redis.set(key, uuid4().hex, nx=True))
+        except (redis.RedisError, OSError):
+            return False
+        return fresh
+
+    def ping(self) -> str | None:
+        try:
+            self._redis.ping()
+        except (redis.RedisError, OSError) as error:
+            return f"The broker cannot be reached ({error}). Check that Redis runs and that HODEI_REDIS_URL is right."
+        return None
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._put(None)
+            self._thread.join(FLUSH_S)
+            self._thread = None
+
+    def _once(self, key: str, action: Callable[[], Any]) -> None:
+        """Queue it unless the same is queued already: it will look at everything that is there by then."""
+        if key in self._asked:
+            return
+        self._asked.add(key)
+
+        def run() -> None:
+            self._asked.discard(key)
+            action()
+
+        self._put(run)
+
+    def _put(self, action: Callable[[], Any] | None) -> None:
+        self._ensure_thread()
+        try:
+            self._waiting.put_nowait(action)
+        except queue.Full:
+            log.warning("courier.full")
+
+    def _ensure_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while (action := self._waiting.get()) is not None:
+            try:
+                action()
+            except Exception:
+                log.exception("courier.failed")
+
+    def _send(self, task: str, *arguments: str, queue: str) -> None:
+        self._guarded(lambda: self.app.send_task(task, args=list(arguments), queue=queue, retry=False))
+
+    def _send_chain(self, tasks: list[tuple[str, str]], saga_id: UUID) -> None:
+        signatures = [
+            self.app.signature(task, args=[str(saga_id)], immutable=True, options={"queue": queue})
+            for task, queue in tasks
+        ]
+        whole = chain(*signatures, app=self.app) if len(signatures) > 1 else signatures[0]
+        self._guarded(lambda: whole.apply_async(retry=False))
+
+    def _guarded(self, send: Callable[[], Any]) -> None:
+        if time.monotonic() < self._rest_until:
+            return
+        try:
+            send()
+        except Exception as error:
+            self._rest_until = time.monotonic() + REST_S
+            log.warning("broker.away", reason=str(error).strip().splitlines()[:1])

@@ -1,0 +1,46 @@
+"""Flower on the platform's broker: to look, never to act, and never the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from hodei.errors import PortTaken
+from hodei.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Serve Flower until SIGTERM. Raises PortTaken."""
+    from hodei.bootstrap import find_servers
+    from hodei.embedded.data_folder import default_data_dir
+    from hodei.embedded.ports import is_free, port_holder
+    from hodei.observability.logs import configure_logging
+    from hodei.queue.app import make_app
+    from hodei.storage.database import Database
+
+    configure_logging(settings.log_format, service="flower")
+    if settings.flower_port and not is_free(settings.flower_port):
+        holder = port_holder(settings.flower_port) or f"port {settings.flower_port} is taken"
+        raise PortTaken(f"{holder} Choose another with HODEI_FLOWER_PORT.", field="HODEI_FLOWER_PORT")
+    servers = find_servers(settings)
+    database = Database(servers.database_url, pool_size=1, application_name="hodei flower")
+    app = make_app(servers.redis_url, database.deployment)
+    database.close()
+    folder: Path = settings.data_dir or default_data_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log.info("flower: started", url=f"http://{settings.bind}:{settings.flower_port}")
+    app.start(
+        [
+            "flower",
+            f"--address={settings.bind}",
+            f"--port={settings.flower_port}",
+            "--persistent=True",
+            f"--db={folder / 'flower.db'}",
+            "--enable_events=True",
+            "--max_tasks=10000",
+            "--logging=warning",
+        ]
+    )

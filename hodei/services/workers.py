@@ -1,0 +1,111 @@
+"""Workers: looking at them, and destroying those that are TERMINATING."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from hodei.errors import NotFound
+from hodei.ports import Platform
+from hodei.providers.contract import ProviderError
+from hodei.services.paging import Page, decode, page_of
+from hodei.storage.transaction import Row
+
+log = structlog.get_logger(__name__)
+
+_STATUS = {
+    "CREATING": "starting",
+    "CONNECTING": "starting",
+    "READY": "running",
+    "BUSY": "running",
+    "DRAINING": "running",
+    "TERMINATING": "stopping",
+    "TERMINATED": "stopped",
+}
+
+
+def worker_view(row: Row) -> dict[str, Any]:
+    """A worker in the shape of ``docs/reference/http.md``."""
+    return {
+        "id": row.id,
+        "type": row.worker_type or row.provider_type,
+        "provider_id": row.provider_id,
+        "provider_type": row.provider_type,
+        "provider_resource_id": row.provider_resource_id,
+        "state": row.state,
+        "status": _STATUS[row.state],
+        "current_job_id": row.current_job_id,
+        "job_id": row.current_job_id or row.reserved_for or row.last_job_id,
+        "last_heartbeat": row.last_heartbeat,
+        "usage": row.usage,
+        "created_at": row.created_at,
+        "started_at": row.registered_at,
+        "updated_at": row.updated_at,
+        "terminated_at": row.terminated_at,
+        "termination_reason": row.termination_reason,
+    }
+
+
+def list_workers(
+    platform: Platform,
+    *,
+    state: list[str] | None = None,
+    provider: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page:
+    """A page of workers, newest first."""
+    before_at, before_id = decode(cursor)
+    with platform.database.begin() as tx:
+        rows = tx.rows(
+            "read_workers",
+            id=None,
+            states=[word.upper() for word in state] if state else None,
+            provider=provider,
+            before_at=before_at,
+            before_id=before_id,
+            limit=limit + 1,
+        )
+    return page_of(rows, limit, worker_view, at="created_at")
+
+
+def get_worker(platform: Platform, worker_id: UUID) -> dict[str, Any]:
+    """One worker. Raises NotFound."""
+    with platform.database.begin() as tx:
+        row = tx.row(
+            "read_workers", id=worker_id, states=None, provider=None, before_at=None, before_id=None, limit=1
+        )
+    if row is None:
+        raise NotFound(f"There is no worker {worker_id}. List them with: hodei worker list")
+    return worker_view(row)
+
+
+def destroy(platform: Platform, worker_id: UUID) -> bool:
+    """Destroy a TERMINATING worker; True once nothing of it is left.
+
+    Idempotent. When the provider cannot, the worker stays TERMINATING and the clock asks again, with back-off.
+    """
+    with platform.database.begin() as tx:
+        worker = tx.row("worker_get", id=worker_id)
+        if worker is None or worker.state != "TERMINATING":
+            return worker is None or worker.state == "TERMINATED"
+        tx.execute("worker_destroy_tried", id=worker_id)
+    try:
+        if worker.provider_id is not None:
+            platform.providers.get(worker.provider_id).stop(worker_id)
+    except ProviderError as error:
+        log.warning("worker.not_destroyed", worker_id=str(worker_id), reason=str(error))
+        return False
+    with platform.database.begin() as tx:
+        if tx.scalar("worker_set_terminated", id=worker_id, reason=None):
+            tx.record(
+                "worker",
+                worker_id,
+                "WorkerTerminated",
+                {"reason": worker.termination_reason},
+                actor="controller",
+            )
+            tx.after_commit(platform.courier.look)
+    return True

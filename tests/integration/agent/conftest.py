@@ -1,0 +1,78 @@
+"""The real agent, as a process of its own, against a stand-in of the platform."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from agent_process import AGENT, NOBODY, Agent, Start
+from agent_stand_in import TOKEN, WORKER_ID, StandIn
+
+
+@pytest.fixture
+def platform() -> Iterator[StandIn]:
+    """A platform that listens."""
+    stand_in = StandIn()
+    stand_in.open()
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def start(platform: StandIn) -> Iterator[Start]:
+    """Starts an agent for the platform; what is left of it afterwards is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        *,
+        command: list[str] | None = None,
+        user: int | None = None,
+        env: dict[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+    ) -> Agent:
+        process = subprocess.Popen(
+            command or [sys.executable, "-I", "-S", "-B", str(AGENT)],
+            env={
+                "PATH": os.environ["PATH"],
+                "HODEI_SERVER": f"http://127.0.0.1:{platform.port}",
+                "HODEI_TOKEN": TOKEN,
+                "HODEI_WORKER_ID": WORKER_ID,
+                "INHERITED": "must not be seen",
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+        started.append(process)
+        return Agent(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def nobodys_python() -> str:
+    """A Python that a user without rights can start; needs root to become that user."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start the agent as another user")
+    for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3"):
+        try:
+            subprocess.run([candidate, "-V"], user=NOBODY, group=NOBODY, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return candidate
+    pytest.skip("no Python here that another user may start")

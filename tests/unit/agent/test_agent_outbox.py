@@ -1,0 +1,105 @@
+"""Output that waits: in order, once, and never more than allowed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from hodei_agent import frames, outbox, spool
+from hodei_agent.frames import Segment
+from hodei_agent.outbox import Outbox
+from hodei_agent.spool import Spool
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=3000), st.none()), max_size=60))
+def test_a_spool_gives_back_what_it_took_in_order(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[bytes | None]
+) -> None:
+    store, stored = Spool(str(tmp_path_factory.getbasetemp())), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "CHUNK_BYTES", 4000)
+        for data in actions:
+            if data is not None:
+                stored.append((store.append(data), data))
+            elif stored:
+                record, expected = stored.pop(0)
+                assert store.take(record) == expected
+            assert store.size_bytes == sum(len(data) for _, data in stored)
+    store.close()
+
+
+def test_a_spool_leaves_no_file_behind(tmp_path: Path) -> None:
+    store = Spool(str(tmp_path))
+    store.append(b"secret output")
+
+    assert list(tmp_path.iterdir()) == []
+    store.close()
+
+
+def test_a_spool_on_a_full_disk_says_so() -> None:
+    with pytest.raises(OSError):
+        Spool("/proc/no/such/folder").append(b"x")
+
+
+def fill(box: Outbox, pieces: int, size: int = 50_000) -> int:
+    """Put numbered pieces in until there is no room; return how many went in."""
+    return sum(box.put(Segment(1, n, b"%08d" % n + bytes(size - 8))) for n in range(pieces))
+
+
+def everything(box: Outbox) -> list[Segment]:
+    box.end()
+    found: list[Segment] = []
+    while batches := box.take(1024 * 1024):
+        for batch in batches:
+            found += frames.segments_in(batch.plain)
+            assert len(batch.plain) <= 1024 * 1024
+    return found
+
+
+def test_what_does_not_fit_in_memory_waits_on_disk_and_keeps_its_order(tmp_path: Path) -> None:
+    box = Outbox(str(tmp_path), 64 * 1024 * 1024)
+
+    assert fill(box, 400) == 400
+
+    assert box.spool_bytes > 10_000_000
+    assert [segment.at_us for segment in everything(box)] == list(range(400))
+    assert box.spool_bytes == 0
+
+
+def test_nothing_is_taken_beyond_the_limit_but_what_is_forced(tmp_path: Path) -> None:
+    box = Outbox(str(tmp_path), 1024 * 1024)
+
+    accepted = fill(box, 100)
+
+    assert 15 <= accepted <= 1024 * 1024 // 50_000
+    assert not box.has_room()
+    assert box.put(Segment(3, 1000, b"remark"), force=True)
+    assert [s.at_us for s in everything(box)] == [*range(accepted), 1000]
+    assert box.has_room()
+
+
+def test_a_full_disk_is_no_room(tmp_path: Path) -> None:
+    box = Outbox(str(tmp_path / "missing"), 64 * 1024 * 1024)
+
+    accepted = fill(box, 400)
+
+    assert 0 < accepted < 110
+    assert not box.has_room()
+    assert [s.at_us for s in everything(box)] == list(range(accepted))
+
+
+def test_the_taker_gets_a_small_piece_after_a_moment_or_at_once_when_flushed(tmp_path: Path) -> None:
+    box = Outbox(str(tmp_path), 1024 * 1024)
+    taken: list[list[outbox.Batch]] = []
+    for act in (lambda: None, box.flush, box.end):
+        thread = threading.Thread(target=lambda: taken.append(box.take(1024 * 1024)))
+        thread.start()
+        box.put(Segment(1, 0, b"line\n"))
+        act()
+        thread.join(5)
+
+    assert [batch.entries for batches in taken for batch in batches] == [1, 1, 1]
+    assert box.take(1) == []
