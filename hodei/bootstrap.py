@@ -15,6 +15,7 @@ from hodei.embedded import connection
 from hodei.embedded.data_folder import default_data_dir
 from hodei.errors import ConfigurationError
 from hodei.ports import Platform
+from hodei.providers.contract import ProviderError
 from hodei.queue.app import key_prefix, make_app
 from hodei.queue.courier import CeleryCourier
 from hodei.queue.fanout import RedisWakeups
@@ -112,7 +113,7 @@ def open_platform(settings: Settings, role: str) -> Platform:
             f"{key_prefix(database.deployment)}wake",
             lambda keys: waiting.facts(database, keys),
         ),
-        providers=ConfiguredProviders(settings, database),
+        providers=ConfiguredProviders(settings, database, settings.data_dir or default_data_dir()),
         vault=Vault(servers.secret_key),
         process_name=role,
     )
@@ -128,7 +129,7 @@ def _write_built_in(platform: Platform) -> None:
     wanted = {
         "docker": settings.docker_enabled != "0",
         "kubernetes": settings.kubernetes_enabled != "0",
-        "process": settings.process_enabled,
+        "process": settings.process_provider,
     }
     with platform.database.begin() as tx:
         for name, provider_id, priority, max_workers in BUILT_IN:
@@ -176,10 +177,19 @@ def _say_provider(settings: Settings, row: Row, *, ok: bool, message: str) -> No
 
 def bridge_binds(platform: Platform) -> Iterable[tuple[str, int]]:
     """The addresses on which Docker's containers reach this machine; none when Docker is away."""
-    settings = platform.settings
-    if settings.docker_enabled == "0" or settings.server_host is not None:
-        return []
-    from hodei.providers.docker.bridge import bridge_gateway
+    if platform.settings.server_host is not None:
+        return []  # the operator has said where workers find us
+    with platform.database.begin() as tx:
+        rows = [row for row in tx.rows("provider_list") if row.provider_type == "docker"]
+    gateways = {_gateway(platform, row) for row in rows if row.status != "DISABLED"}
+    return [(gateway, 0) for gateway in gateways if gateway]
 
-    gateway = bridge_gateway()
-    return [(gateway, 0)] if gateway else []
+
+def _gateway(platform: Platform, row: Row) -> str | None:
+    from hodei.providers.docker.provider import DockerProvider
+
+    try:
+        provider = platform.providers.get(row.id)
+    except ProviderError:
+        return None
+    return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None

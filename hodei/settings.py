@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     worker_image: str = "hodei-jobs-worker:latest"
     docker_enabled: Annotated[Switch, BeforeValidator(_switch)] = "auto"
     kubernetes_enabled: Annotated[Switch, BeforeValidator(_switch)] = "auto"
-    process_enabled: bool = False
+    process_enabled: bool | None = None
     provisioning_enabled: bool = True
     job_controller_enabled: bool = True
     api_token: str | None = Field(None, repr=False)
@@ -132,23 +132,33 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def process_provider(self) -> bool:
+        """Whether processes on this machine may be workers: as was said, else only in dev mode."""
+        return self.dev_mode if self.process_enabled is None else self.process_enabled
+
+    @property
     def lease_s(self) -> float:
         """How long an agent may go on without an answer: give-up less a margin in which it kills its child."""
         return self.worker_give_up_after - min(30.0, self.worker_give_up_after * 0.1)
 
 
-def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read the settings. Raises ConfigurationError, naming the variable, when one is unknown or not valid."""
+def load_settings(
+    environment: Mapping[str, str] | None = None, *, generic_database_url: bool = True, **overrides: Any
+) -> Settings:
+    """Read the settings. Raises ConfigurationError, naming the variable, when one is unknown or not valid.
+
+    ``generic_database_url``: ``DATABASE_URL`` is used where ``HODEI_DATABASE_URL`` is not set.
+    """
     unknown = unknown_variables(os.environ if environment is None else environment)
     if unknown:
         raise ConfigurationError(" ".join(unknown), field=unknown[0].split()[0])
-    return _read(environment, overrides)
-
-
-def _read(environment: Mapping[str, str] | None, overrides: dict[str, Any]) -> Settings:
     source = dict(os.environ if environment is None else environment)
-    if not source.get("HODEI_DATABASE_URL") and source.get("DATABASE_URL"):
+    if generic_database_url and not source.get("HODEI_DATABASE_URL") and source.get("DATABASE_URL"):
         overrides.setdefault("database_url", source["DATABASE_URL"])
+    return _read(source, overrides)
+
+
+def _read(source: Mapping[str, str], overrides: dict[str, Any]) -> Settings:
     given = {
         name: source[PREFIX + name.upper()]
         for name in Settings.model_fields

@@ -1,8 +1,8 @@
 """What a request must pass before a route sees it: Host, origin, token, size.
 
 A browser runs strangers' pages on the operator's machine. Such a page can send requests to a local port, and
-by DNS rebinding even under a name of its own; it cannot choose the Host, Origin and Sec-Fetch-Site headers. So
-those decide, and then the token.
+by DNS rebinding even under a name of its own; it cannot choose the Host, Origin and Sec-Fetch-Site headers.
+So those decide, and then the token.
 """
 
 from __future__ import annotations

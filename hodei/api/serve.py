@@ -19,6 +19,7 @@ from hodei.settings import Settings
 
 if TYPE_CHECKING:
     from hodei.ports import Platform
+    from hodei.services.presence import Presence
 
 STACK_BYTES = 512 * 1024
 AgentBinds = Iterable[tuple[str, int]] | Callable[["Platform"], Iterable[tuple[str, int]]]
@@ -30,7 +31,7 @@ def run(
     settings: Settings,
     services: Sequence[str],
     *,
-    agent_binds: AgentBinds = (),
+    agent_binds: AgentBinds | None = None,
     ready_file: Path | None = None,
 ) -> None:
     """Serve one or more of ``orchestrator``, ``scheduler``, ``worker-manager`` from here until SIGTERM.
@@ -43,14 +44,20 @@ def run(
     check_exposure(settings)
     listeners = open_listeners(settings, services)
     configure_logging(settings.log_format, service=services[0] if len(services) == 1 else "all")
-    from hodei.bootstrap import open_platform
+    from hodei.bootstrap import bridge_binds, open_platform
+    from hodei.sagas.engine import new_owner
+    from hodei.services.presence import Presence
 
     platform = open_platform(settings, role=services[0] if len(services) == 1 else "all")
+    door: Presence | None = None
     try:
         if "worker-manager" in services:
-            listeners += _open_agent_listeners(platform, listeners, agent_binds)
+            listeners += _open_agent_listeners(platform, listeners, agent_binds or bridge_binds)
+            door = Presence(platform.database, "door", new_owner()).start()
         _serve(platform, services, listeners, ready_file)
     finally:
+        if door is not None:
+            door.stop()
         platform.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)

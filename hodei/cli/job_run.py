@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from hodei.client.client import HodeiClient
     from hodei.client.shapes import Job
 
-NAME_LENGTH = 63
+NAME_LENGTH = 255
 
 
 def run(
@@ -39,7 +38,9 @@ def run(
         str | None,
         typer.Option(metavar="ARGUMENTS", help="Arguments in one string, split as a shell splits them."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it (else the program's name).")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call it (else the program's or the script's).")
+    ] = None,
     provider: Annotated[
         str, typer.Option(metavar="docker|kubernetes|process|auto", help="Where it runs.")
     ] = "auto",
@@ -86,7 +87,7 @@ def run(
     if wait + follow + detach > 1:
         raise InvalidInput("Choose one of --wait, --follow and --detach.")
     job: dict[str, Any] = {
-        "name": name,
+        "name": name if name is not None else script_name(script),
         "command": command,
         "script": inputs.script(script) if _is_exclusive(command, script) else None,
         "args": args,
@@ -102,7 +103,6 @@ def run(
         "priority": priority,
         "labels": inputs.labels(label or ()),
     }
-    job["name"] = name if name is not None else default_name(command, script)
     body = {field: value for field, value in job.items() if value is not None and value != {}}
     with connect(context, server, token) as platform:
         submitted = platform.create_job(body)
@@ -121,14 +121,11 @@ def run(
             raise typer.Exit(job_report.exit_code(ended))
 
 
-def default_name(command: str | None, script: str | None) -> str:
-    """A name from what is run: its first word's last part."""
-    if script is not None:
-        base = "script" if script == "-" else Path(script).stem
-    else:
-        words = [word for word in (command or "").split() if "=" not in word]
-        base = Path(words[0]).name if words else ""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:NAME_LENGTH] or "job"
+def script_name(file: str | None) -> str | None:
+    """What a job is called after its script; the server names the others after their command."""
+    if file is None or file == "-":
+        return None
+    return "".join(letter for letter in Path(file).stem if letter.isprintable())[:NAME_LENGTH] or None
 
 
 def _is_exclusive(command: str | None, script: str | None) -> bool:

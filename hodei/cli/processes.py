@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -87,33 +89,24 @@ def flower() -> None:
 def embedded() -> None:
     """Run Postgres and Redis where not configured."""
     settings = _settings()
-    from hodei.embedded.errors import EmbeddedError
     from hodei.embedded.foreground import run_embedded
 
-    try:
-        code = run_embedded(
-            settings.data_dir,
-            database_url=settings.database_url,
-            redis_url=settings.redis_url,
-            say=output.say,
-        )
-    except EmbeddedError as error:
-        raise ServersNotStarted(str(error)) from error
-    raise typer.Exit(code)
+    urls = {"database_url": settings.database_url, "redis_url": settings.redis_url}
+    with _said_in_a_sentence():
+        raise typer.Exit(run_embedded(settings.data_dir, **urls, say=output.say))
 
 
 @db.command("upgrade", epilog=example("hodei db upgrade"))
 def upgrade() -> None:
     """Bring the database's schema to what this version needs."""
-    import_module("hodei.storage.migrate").upgrade(_database_url())
-    output.say("The schema is up to date.")
+    migrated = import_module("hodei.storage.migrate").upgrade(_database_url())
+    output.say("The schema was migrated." if migrated else "The schema was up to date already.")
 
 
 @db.command("check", epilog=example("hodei db check && hodei serve all"))
 def check() -> None:
     """Say whether the database has the schema that this version needs; exits with 3 when not."""
-    found = import_module("hodei.storage.migrate").check(_database_url())
-    output.say(found if isinstance(found, str) else "The schema is what this version needs.")
+    output.say(import_module("hodei.storage.migrate").check(_database_url()))
 
 
 @db.command(
@@ -148,7 +141,19 @@ def psql(
 
 def _run(module: str, *given: Any) -> None:
     """Calls the module's ``run``; what it returns, if anything, is the exit code."""
-    raise typer.Exit(import_module(module).run(*given) or 0)
+    with _said_in_a_sentence():
+        raise typer.Exit(import_module(module).run(*given) or 0)
+
+
+@contextmanager
+def _said_in_a_sentence() -> Iterator[None]:
+    """Gives what the embedded servers raise an exit code."""
+    from hodei.embedded.errors import EmbeddedError
+
+    try:
+        yield
+    except EmbeddedError as error:
+        raise ServersNotStarted(str(error)) from error
 
 
 def _settings() -> Settings:

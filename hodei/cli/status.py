@@ -20,8 +20,10 @@ SERVICES = ("orchestrator", "scheduler", "worker_manager")
 ADVICE = {
     "database": "Check that Postgres runs and that HODEI_DATABASE_URL is right: hodei db check",
     "redis": "Start Redis or correct HODEI_REDIS_URL; until then jobs are accepted and wait.",
+    "controller": "Start a controller, or look at its output: hodei controller",
     "dispatch": "Start a controller, or look at its output: hodei controller",
     "clock": "Start the clock, or look at its output: hodei beat",
+    "worker_manager": "Start it, or look at its output: hodei serve worker-manager",
 }
 NO_PROVIDER = "No job can run: start Docker, or configure Kubernetes, and look with: hodei provider health"
 CHOSEN = frozenset({"DISABLED", "MAINTENANCE"})
@@ -86,8 +88,10 @@ def judge_service(report: Report, name: str, address: str, health: Health) -> No
     report.lines.append(f"{name}: {output.visible(health.status)} at {output.visible(address)}")
     failing = {check: found for check, found in health.checks.items() if not found.ok}
     for check, found in failing.items():
-        report.lines.append(f"  {output.visible(check)}: {output.visible(found.message)}")
-        report.advice[ADVICE.get(check, f"See to {check}: {found.message}")] = None
+        line = f"  {output.visible(check)}: {output.visible(found.message)}"
+        if line not in report.lines:  # the services share most of what they need
+            report.lines.append(line)
+        report.advice[ADVICE.get(check, found.message)] = None
     if health.status != "ok" and not failing:
         report.advice[f"Look at the output of {name}."] = None
 

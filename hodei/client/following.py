@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from functools import partial
 from typing import Protocol, TypeVar
 
 from hodei.client.errors import ServerUnreachable
@@ -15,6 +14,8 @@ PATIENCE_S = 60.0
 WAIT_S = 30.0
 LOG_WAIT_S = 20.0
 LOOK_AGAIN_S = 0.5
+RETRY_LOOK_S = 2.0
+"""How often we look whether a job whose attempt ended is tried again; its end is seen at once."""
 LOG_GRACE_S = 10.0
 """How long after a job's end we go on asking for a log that never says that it is complete."""
 
@@ -46,8 +47,8 @@ def follow_log(
 ) -> Iterator[LogEntry]:
     """Entries of each attempt in turn, until the job has ended and the last attempt's log is complete.
 
-    An attempt's log is over when the server says so, or when nothing followed although, when we asked, the job had
-    already ended with a complete log or a later attempt had begun.
+    An attempt's log is over when the server says so, or when nothing followed although, when we asked, the
+    job had already ended with a complete log or a later attempt had begun.
     """
     over = False
     ended_at: float | None = None
@@ -64,7 +65,8 @@ def follow_log(
             after, over = page.entries[-1].seq, False
             if not page.end:
                 continue
-        job = patiently(partial(platform.job, job_id), patience_s=patience_s)
+        look = partial(platform.job, job_id, wait_s=RETRY_LOOK_S if page.end else 0.0)
+        job = patiently(look, patience_s=patience_s)
         if job.attempts > attempt and (attempt == 0 or over or page.end):
             attempt, after, over, ended_at = attempt + 1, 0, False, None
             continue

@@ -10,11 +10,14 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is. PENDING → SCHEDULED → ASSIGNED → RUNNING → an end; a READY worker skips SCHEDULED."""
+    """Where a job is. PENDING → SCHEDULED → ASSIGNED → RUNNING → an end; a READY worker skips SCHEDULED.
+
+    The order of the words here is that of the codes, which scripts rely on; it is not the order of a job's life.
+    """
 
     PENDING = "PENDING"  # put there by submit, and by a retry; taken by dispatch, ended by cancel or the queue time-out
-    SCHEDULED = "SCHEDULED"  # dispatch chose a provider and a worker is made; ended by the provisioning saga's undoing
     ASSIGNED = "ASSIGNED"  # EXECUTION's AssignWorker gave it to a live worker; watched by the start deadline
+    SCHEDULED = "SCHEDULED"  # dispatch chose a provider and a worker is made; ended by the provisioning saga's undoing
     RUNNING = "RUNNING"  # the agent said that it started; watched by lease, time-outs and RECOVERY
     SUCCEEDED = "SUCCEEDED"  # CompleteJob, exit code 0
     FAILED = "FAILED"  # CompleteJob with another result, or an undone saga whose retries are used up

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import structlog
 
 LogFormat = Literal["auto", "json", "console"]
-_QUIET = ("docker", "urllib3", "kubernetes", "httpx", "httpcore", "kombu", "amqp")
+_QUIET = ("docker", "urllib3", "kubernetes", "httpx", "httpcore", "kombu", "amqp", "alembic", "celery")
 
 
 def configure_logging(

@@ -103,7 +103,7 @@ class AssignWorker(Step):
                 error_code=saga.failure.code if saga.failure else None,
                 error_message=reason,
             )
-            tx.after_commit(lambda: platform.wakeups.wake(f"log:{execution.id}"))
+            tx.after_commit(lambda: platform.wakeups.wake(f"log:{saga.correlation_id}"))
 
 
 class ExecuteJob(Step):
@@ -208,15 +208,14 @@ class CompleteJob(ExternalStep):
             result=execution.result,
             started_at=execution.started_at,
         )
-        self._release(platform, tx, saga, execution)
+        self._release(platform, tx, saga)
 
-    def _release(self, platform: Platform, tx: Transaction, saga: Saga, execution: Row) -> None:
+    def _release(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
         worker_id = saga.uuid("worker_id")
         if tx.execute("worker_set_ready_if_busy", id=worker_id):
             tx.after_commit(platform.courier.look)
         elif tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="its job ended"):
             tx.after_commit(lambda: platform.courier.destroy(worker_id))
-        tx.after_commit(lambda: platform.wakeups.wake(f"log:{execution.id}"))
 
 
 _EXECUTION_ENDS = {

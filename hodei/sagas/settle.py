@@ -62,6 +62,7 @@ def settle_attempt(
     tx.record("job", job.id, "JobStatusChanged", payload, actor=actor)
     tx.execute("secrets_forget", owner_id=job.id)
     tx.after_commit(lambda: platform.wakeups.wake(f"job:{job.id}"))
+    tx.after_commit(lambda: platform.wakeups.wake(f"log:{job.id}"))
     return True
 
 

@@ -269,7 +269,8 @@ def store_frames(
         with platform.database.begin() as tx:
             execution = _execution(tx, agent, execution_id, fence)
             acknowledged = store.append(tx, execution, received)
-            tx.after_commit(lambda: platform.wakeups.wake(f"log:{execution_id}"))
+            job_id = execution.job_id
+            tx.after_commit(lambda: platform.wakeups.wake(f"log:{job_id}"))
     except frames.FrameError as error:
         raise InvalidInput(f"These are not log frames: {error}.") from error
     return acknowledged

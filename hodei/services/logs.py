@@ -41,11 +41,11 @@ def read_entries(
 ) -> LogPage:
     """The entries above ``after``. With ``wait_s``, waits for one, or for the attempt's end, holding no connection."""
     give_up = time.monotonic() + wait_s
-    key = f"log:{execution_id}" if execution_id else f"job:{job_id}"
-    while True:
-        row = _execution(platform, job_id=job_id, execution_id=execution_id, attempt=attempt)
-        key = f"log:{row.id}" if row else key
-        with platform.wakeups.listen(key) as ear:
+    if job_id is None:
+        named = _execution(platform, job_id=None, execution_id=execution_id, attempt=None)
+        job_id = named.job_id if named else None
+    with platform.wakeups.listen(f"log:{job_id}") as ear:
+        while True:
             row = _execution(platform, job_id=job_id, execution_id=execution_id, attempt=attempt)
             page = _page(platform, row, after, limit)
             if row is None and job_id is not None and _ended_without_attempt(platform, job_id):

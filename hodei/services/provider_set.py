@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from uuid import UUID
 
 from hodei.domain.causes import Failure
@@ -19,7 +20,8 @@ TRUSTED_FOR_S = 5.0
 class ConfiguredProviders:
     """Opens providers from their rows. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self._settings = settings
         self._database = database
         self._lock = threading.Lock()
@@ -45,6 +47,7 @@ class ConfiguredProviders:
                 provider_type=row.provider_type,
                 config=row.config,
                 settings=self._settings,
+                data_dir=self._data_dir,
             )
             self._open[provider_id] = (row.config, provider)
         if opened is not None:

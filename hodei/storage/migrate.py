@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from hodei.errors import SchemaMismatch
 from hodei.storage.database import CONNECT_TIMEOUT_S, _unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 LOCK_KEY = 0x686F646569  # "hodei"
 MINIMUM_SERVER = 150000
@@ -31,7 +32,14 @@ def scripts_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _config(connection: Connection | None = None) -> Config:
+def revisions() -> list[str]:
+    """All revisions, oldest first: the files' names start with them. Alembic itself, slow to import, is needed only to migrate."""
+    return sorted(file.name.partition("_")[0] for file in (scripts_folder() / "versions").glob("[0-9]*.py"))
+
+
+def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(scripts_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -97,16 +105,19 @@ def _tables(connection: Connection) -> list[str]:
     return [row[0] for row in found]
 
 
+def _current(connection: Connection) -> str | None:
+    if connection.execute(text("SELECT to_regclass('hodei.schema_version')")).scalar_one() is None:
+        return None
+    return connection.execute(text("SELECT version_num FROM hodei.schema_version")).scalar()
+
+
 def _state(connection: Connection) -> str:
     """``current``, ``older`` or ``empty``; anything else is refused."""
     version = connection.execute(text("SHOW server_version_num")).scalar_one()
     if int(version) < MINIMUM_SERVER:
         raise SchemaMismatch(f"Postgres 15 or later is needed; this server is {int(version) // 10000}. Upgrade it.")
-    scripts = ScriptDirectory.from_config(_config())
-    context = MigrationContext.configure(
-        connection, opts={"version_table": "schema_version", "version_table_schema": "hodei"}
-    )
-    current = context.get_current_revision()
+    known = revisions()
+    current = _current(connection)
     foreign = sorted(set(_tables(connection)) - TABLES)
     if foreign:
         raise SchemaMismatch(
@@ -120,9 +131,9 @@ def _state(connection: Connection) -> str:
                 "Create an empty one: createdb hodei_jobs, and name it in HODEI_DATABASE_URL."
             )
         return "empty"
-    if current == scripts.get_current_head():
+    if current == known[-1]:
         return "current"
-    if current not in {script.revision for script in scripts.walk_revisions()}:
+    if current not in known:
         raise SchemaMismatch(
             f"The database's schema ({current}) is newer than this version of Hodei Jobs. "
             "Upgrade the program: pip install --upgrade hodei-jobs"

@@ -36,21 +36,21 @@ class Transaction:
         self.connection = connection
         self._after_commit: list[Callable[[], None]] = []
 
-    def rows(self, name: str, **parameters: Any) -> list[Row]:
+    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """All rows that the query gives."""
         result = self.connection.execute(query(name), _adapted(parameters))
         return [Row(mapping) for mapping in result.mappings()]
 
-    def row(self, name: str, **parameters: Any) -> Row | None:
+    def row(self, name: str, /, **parameters: Any) -> Row | None:
         """The first row, or None."""
         found = self.connection.execute(query(name), _adapted(parameters)).mappings().first()
         return None if found is None else Row(found)
 
-    def scalar(self, name: str, **parameters: Any) -> Any:
+    def scalar(self, name: str, /, **parameters: Any) -> Any:
         """The first column of the first row, or None."""
         return self.connection.execute(query(name), _adapted(parameters)).scalar()
 
-    def execute(self, name: str, **parameters: Any) -> int:
+    def execute(self, name: str, /, **parameters: Any) -> int:
         """Run a change; return how many rows it touched: 0 means that its guard did not hold."""
         return self.connection.execute(query(name), _adapted(parameters)).rowcount
 

@@ -45,6 +45,8 @@ class Sender:
         self._result: dict[str, Any] = {}
         self.goodbye: str | None = None
         """The reason to leave after the result; None when the worker stays."""
+        self.said_goodbye = False
+        """Whether it was said, or could not be."""
         self.refusal: Refused | None = None
         """Why the platform did not take the result, if so."""
 
@@ -78,6 +80,8 @@ class Sender:
             self._mailbox.post("unauthorized", self)
         except LeaseLost:
             self._mailbox.post("lease_lost", self)
+        finally:
+            self._client.close()
 
     def _speak(self) -> None:
         try:
@@ -107,6 +111,7 @@ class Sender:
                 )
             except (Refused, LeaseLost, Unauthorized):
                 pass
+            self.said_goodbye = True
         self._mailbox.post("delivered", self)
 
     def _send_output(self) -> None:

@@ -132,7 +132,7 @@ class Supervisor:
             current.abandon()
         elif kind == "delivered":
             current.is_delivered = True
-            if current.sender.goodbye is not None:
+            if current.sender.said_goodbye:
                 self._exit_code = EXIT_DONE if current.sender.refusal is None else EXIT_REFUSED
                 self._leaving = SAID_GOODBYE
 
@@ -196,7 +196,10 @@ class Supervisor:
         if self._leaving is None:
             if self._waiting:
                 self._begin(self._waiting.popleft())
-            return None
+                return None
+            if not (self._registration.max_jobs == 1 and self._known):
+                return None
+            self._leaving = "idle"  # Its only job was superseded or refused: there will be no other.
         if self._leaving != SAID_GOODBYE:
             self._say_goodbye(self._leaving)
         return EXIT_DONE if self._exit_code is None else self._exit_code
@@ -246,8 +249,9 @@ class Supervisor:
         return Client(self._server, self._registration.session_token, self._lease)
 
     def _say_goodbye(self, reason: str) -> None:
+        client = self._client()
         try:
-            self._client().call(
+            client.call(
                 "POST",
                 "goodbye",
                 {"reason": reason},
@@ -256,3 +260,5 @@ class Supervisor:
             )
         except (LeaseLost, Refused, Unauthorized):
             pass
+        finally:
+            client.close()

@@ -32,6 +32,9 @@ Result = TypeVar("Result")
 HEALTH_CALL_S = 1.2
 """For each of the two calls that a look at the health makes, so that it answers within 3 s."""
 
+NAME_S = 20.0
+"""How long a name may be taken by a container that cannot be looked at: another start is just making it, or a removal runs."""
+
 REMOVAL_S = 60.0
 """How long a removal may take: a busy host needs its time to take a large file system down."""
 
@@ -71,27 +74,21 @@ class DockerProvider:
             image_user=facts.user,
         )
         name = container.container_name(request.worker_id)
-        for _ in range(3):
+        deadline = time.monotonic() + NAME_S
+        pause_s = 0.01
+        while True:
             try:
-                created = self._ask(
-                    lambda: self.engine.call(
-                        lambda client: client.create_container_from_config(body, name=name)
-                    ),
-                    image,
-                    name_taken_is_fine=True,
-                )
-            except _NameTaken:
+                return self._run(self._create(body, name), image, inject=inject)
+            except _NameTaken as error:
                 resource_id = self._finish(request.worker_id, name, image)
                 if resource_id is not None:
                     return resource_id
-            else:
-                return self._run(str(created["Id"]), image, inject=inject)
-        raise ProviderError(
-            Failure(
-                code="ERR_5005", message=f"The container {name} is being removed and comes back; try again."
-            ),
-            transient=True,
-        )
+                if time.monotonic() > deadline:
+                    message = f"The container {name} neither comes nor goes; look at it with docker ps --all."
+                    failure = Failure(code="ERR_5006", message=message)
+                    raise ProviderError(failure, transient=True) from error
+            time.sleep(pause_s)
+            pause_s = min(0.5, pause_s * 2)
 
     def prepare(self, image: str) -> None:
         """Pull the image unless it is there. Our own worker image is never looked for in a registry."""
@@ -175,8 +172,16 @@ class DockerProvider:
             message = f"{message} {checks['image']}"
         return Health(ok=True, message=message, checks=checks, details=details)
 
+    def _create(self, body: dict[str, Any], name: str) -> str:
+        created = self._ask(
+            lambda: self.engine.call(lambda client: client.create_container_from_config(body, name=name)),
+            str(body["Image"]),
+            name_taken_is_fine=True,
+        )
+        return str(created["Id"])
+
     def _finish(self, worker_id: UUID, name: str, image: str) -> str | None:
-        """What to do with the container that has the name already: its id, or None when it is just going away."""
+        """What to do with the container that has the name already: its id, or None when it just comes or goes."""
         found = self._named(name)
         if found is None:
             return None

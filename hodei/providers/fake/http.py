@@ -36,7 +36,9 @@ class Connection:
         try:
             async with asyncio.timeout(timeout_s):
                 if self._streams is None:
-                    self._streams = await asyncio.open_connection(self._host, self._port, limit=MAX_HEAD_BYTES)
+                    self._streams = await asyncio.open_connection(
+                        self._host, self._port, limit=MAX_HEAD_BYTES
+                    )
                 reader, writer = self._streams
                 writer.write(request)
                 answer, keep = await _read(reader)

@@ -35,7 +35,7 @@ def start(platform: StandIn) -> Iterator[Start]:
         stdout: int = subprocess.PIPE,
     ) -> Agent:
         process = subprocess.Popen(
-            command or [sys.executable, "-I", "-S", "-B", str(AGENT)],
+            command or [os.environ.get("AGENT_PYTHON", sys.executable), "-I", "-S", "-B", str(AGENT)],
             env={
                 "PATH": os.environ["PATH"],
                 "HODEI_SERVER": f"http://127.0.0.1:{platform.port}",

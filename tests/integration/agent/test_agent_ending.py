@@ -234,6 +234,18 @@ def test_a_superseded_attempt_is_killed_and_says_no_more(platform: StandIn, star
     assert agent.end()[0] == 0
 
 
+def test_a_worker_for_one_job_leaves_when_that_was_superseded(platform: StandIn, start: Start) -> None:
+    platform.fail("frames", 409, code="stale_attempt")
+    platform.run("e-gone", shell=STUBBORN_TREE)
+
+    code, _, _ = start().end()
+
+    assert code == 0
+    assert not platform.results
+    assert platform.calls[-1].body == {"reason": "idle"}
+    assert processes_of("e-gone") == []
+
+
 def test_a_token_that_is_worth_nothing_kills_the_job(platform: StandIn, start: Start) -> None:
     platform.run("e-401", shell=STUBBORN_TREE)
     agent = start()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -256,8 +259,6 @@ def test_a_second_run_of_a_known_execution_is_ignored(platform: StandIn, start: 
 
 @pytest.mark.parametrize("way", ["module", "launcher"])
 def test_every_way_to_start_it_works(platform: StandIn, start: Start, way: str) -> None:
-    import sys
-
     commands = {
         "module": [sys.executable, "-m", "hodei_agent"],
         "launcher": ["/bin/sh", str(AGENT / "launch.sh")],
@@ -280,6 +281,37 @@ def test_an_image_without_python_is_told_in_a_sentence(start: Start, tmp_path: P
 
     assert code == 70
     assert b"Python 3.8" in err and err.count(b"\n") == 1
+
+
+def python(version: str) -> str:
+    """That version's interpreter, from the PATH or from pyenv; skips when there is none."""
+    candidates = [
+        shutil.which(f"python{version}"),
+        *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+    ]
+    for candidate in candidates:
+        if candidate and subprocess.run([candidate, "-V"], capture_output=True, check=False).returncode == 0:
+            return os.path.realpath(candidate)
+    pytest.skip(f"no Python {version} here")
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_it_runs_on_every_python_from_3_8(platform: StandIn, start: Start, version: str) -> None:
+    platform.run("e-py", shell=f"echo {version}; sleep 1000 & exit 2", grace_s=1.0)
+
+    command = [python(version), "-I", "-S", "-B", "-W", "error", str(AGENT)]
+    code, out, err = start(command=command).end()
+
+    assert (code, out, err) == (0, version.encode() + b"\n", b"")
+    assert platform.results["e-py"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.7"])
+def test_an_older_python_says_that_it_is_too_old(start: Start, version: str) -> None:
+    code, out, err = start(command=[python(version), "-B", str(AGENT)]).end()
+
+    assert (code, out, err.count(b"\n")) == (70, b"", 1)
+    assert f"Python {version}".encode() in err
 
 
 def test_no_job_can_read_the_agents_secrets(platform: StandIn, start: Start, nobodys_python: str) -> None:

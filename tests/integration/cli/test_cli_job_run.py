@@ -37,9 +37,10 @@ def test_the_job_arrives_as_typed(platform: StandIn, hodei: Run, tmp_path: Path)
 
     [asked] = platform.requests("POST", JOBS)
     assert asked.body == {
-        "name": "n", "command": line, "args": "a 'b c'", "image": "alpine", "env": {"A": "1", "B": "2", "C": "x=y"},
-        "secret_env": {"KEY": "s3cret"}, "provider": "process", "cpu": 0.5, "memory": "512m", "timeout_s": 300.0,
-        "grace_s": 0.0, "retries": 2, "priority": 0, "labels": {"team": "ml"},
+        "name": "n", "command": line, "args": "a 'b c'", "image": "alpine",
+        "env": {"A": "1", "B": "2", "C": "x=y"}, "secret_env": {"KEY": "s3cret"}, "provider": "process",
+        "cpu": 0.5, "memory": "512m", "timeout_s": 300.0, "grace_s": 0.0, "retries": 2, "priority": 0,
+        "labels": {"team": "ml"},
     }  # fmt: skip
     assert asked.headers["content-type"] == "application/json"
 
@@ -47,11 +48,7 @@ def test_the_job_arrives_as_typed(platform: StandIn, hodei: Run, tmp_path: Path)
 def test_a_script_comes_from_stdin(platform: StandIn, hodei: Run) -> None:
     platform.on("POST", JOBS, Answer(status=201, body=job("pending")))
     assert hodei("job", "run", "--script", "-", stdin="echo hi\n").returncode == 0
-    assert platform.requests("POST", JOBS)[0].body == {
-        "name": "script",
-        "script": "echo hi\n",
-        "provider": "auto",
-    }
+    assert platform.requests("POST", JOBS)[0].body == {"script": "echo hi\n", "provider": "auto"}
 
 
 def test_a_repeated_request_carries_the_same_key_and_another_call_another(

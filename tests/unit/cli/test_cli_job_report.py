@@ -6,7 +6,7 @@ import pytest
 
 from hodei.cli import job_report, output
 from hodei.cli.job import Status
-from hodei.cli.job_run import default_name
+from hodei.cli.job_run import script_name
 from hodei.client.shapes import Job
 from hodei.domain.states import JobState
 
@@ -74,18 +74,6 @@ def test_fields_of_tomorrow_are_ignored_and_kept_in_the_document() -> None:
     assert job.document == {"id": "1", "new": 1}
 
 
-@pytest.mark.parametrize(
-    ("command", "script", "name"),
-    [
-        ("echo hello", None, "echo"),
-        ("A=1 /usr/bin/make -j", None, "make"),
-        ("(cd x && y)", None, "cd"),
-        ("'", None, "job"),
-        (None, "ci/build.sh", "build"),
-        (None, "-", "script"),
-    ],
-)
-def test_a_job_without_a_name_is_called_like_its_program(
-    command: str | None, script: str | None, name: str
-) -> None:
-    assert default_name(command, script) == name
+@pytest.mark.parametrize(("file", "name"), [("ci/build.sh", "build"), ("-", None), (None, None)])
+def test_a_script_without_a_name_is_called_like_its_file(file: str | None, name: str | None) -> None:
+    assert script_name(file) == name

@@ -1,0 +1,47 @@
+"""``hodei dev``: everything in one terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+
+from hodei.embedded import state_file, whole
+from hodei.embedded.supervisor import Supervisor
+from hodei.settings import load_settings
+
+READY_WITHIN_S = 60.0
+
+
+def run() -> int:
+    """Run the platform in the foreground; return the exit code. Raises a HodeiError before anything is started."""
+    settings = load_settings(dev_mode=True)
+    url = f"http://127.0.0.1:{settings.orchestrator_port}"
+    whole.check_ports(
+        {
+            "HODEI_ORCHESTRATOR_PORT": settings.orchestrator_port,
+            "HODEI_SCHEDULER_PORT": settings.scheduler_port,
+            "HODEI_WORKER_MANAGER_PORT": settings.worker_manager_port,
+            "HODEI_FLOWER_PORT": settings.flower_port,
+        }
+    )
+    with whole.start_servers(settings, ephemeral=False) as servers:
+        env = whole.environment(servers.data_dir)
+        supervisor = Supervisor(
+            whole.processes(env, flower=True, restart=True), tick=servers.revive
+        )
+        over = threading.Event()
+        state_file.write(url, token=settings.api_token)
+
+        def announce() -> None:
+            if whole.wait_until_ready(url, timeout_s=READY_WITHIN_S, stopped=over.is_set):
+                supervisor.say(f"Ready: {url} (pages: {url}/swagger-ui, http://127.0.0.1:{settings.flower_port})")
+                supervisor.say('In another terminal: hodei job run --name hello --command "echo hello" --follow')
+                supervisor.say("Ctrl-C stops everything.")
+            elif not over.is_set():
+                supervisor.say("Not everything is ready yet. Ask what is missing: hodei status")
+
+        threading.Thread(target=announce, name="announce", daemon=True).start()
+        try:
+            return supervisor.run()
+        finally:
+            over.set()
+            state_file.remove()

@@ -1,0 +1,159 @@
+"""What only workers as processes have to get right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import ProcessPlace, eventually
+from stand_in import StandIn
+
+from hodei.providers.contract import ProviderError, ResourceState
+from hodei.providers.process import proc
+from hodei.providers.process.folder import Folders
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes as workers need Linux")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[ProcessPlace]:
+    made = ProcessPlace(tmp_path)
+    yield made
+    made.clean_up()
+
+
+def test_what_a_killed_agent_left_running_is_ended_too(place: ProcessPlace, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    line = f"setsid sleep 600 & echo $! >> {pids}; (sleep 600 & echo $! >> {pids}); echo $$ >> {pids}; sleep 600"
+    platform = StandIn("127.0.0.1", {"shell": line})
+    try:
+        provider = place.open(platform.address)
+        request = place.request()
+        provider.start(request)
+        assert eventually(lambda: pids.exists() and len(pids.read_text().split()) == 3)
+        left = [seen.process for pid in pids.read_text().split() if (seen := proc.look(int(pid)))]
+        assert len(left) == 3
+
+        place.kill(request.worker_id)
+        provider.stop(request.worker_id)
+
+        assert not any(proc.is_alive(process) for process in left)
+        assert place.traces(request.worker_id) == []
+    finally:
+        platform.close()
+
+
+def test_the_agent_inherits_nothing_of_the_platform(
+    place: ProcessPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HODEI_DATABASE_URL", "postgresql://secret")
+    seen = tmp_path / "environment"
+    platform = StandIn("127.0.0.1", {"shell": f"env > {seen}; ls /proc/$PPID/fd > {seen}.fds; pwd"})
+    try:
+        provider = place.open(platform.address)
+        request = place.request()
+        provider.start(request)
+        assert platform.finished.wait(15)
+    finally:
+        platform.close()
+
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    assert names <= {
+        "PATH", "HOME", "LANG", "TMPDIR", "HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT", "PWD", "SHLVL", "_", "OLDPWD",
+    }  # fmt: skip
+    assert str(request.worker_id) in platform.output.decode()
+
+
+def test_a_workers_folder_is_its_owners_alone(place: ProcessPlace, tmp_path: Path) -> None:
+    request = place.request()
+    place.open().start(request)
+
+    folder = tmp_path / "workers" / place.deployment / str(request.worker_id)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "worker.json").stat().st_mode) == 0o600
+
+
+def test_a_process_that_was_started_but_not_noted_is_found_again(place: ProcessPlace) -> None:
+    provider = place.open()
+    request = place.request()
+    resource_id = provider.start(request)
+    place.leave_half_made(request)  # the record of a start that was cut short between process and note
+
+    assert provider.inspect(request.worker_id).resource_id == resource_id
+    assert provider.start(request) == resource_id
+
+
+def test_a_number_that_was_given_to_another_process_is_not_touched(place: ProcessPlace) -> None:
+    provider = place.open()
+    request = place.request()
+    provider.start(request)
+    place.kill(request.worker_id)
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        try:
+            seen = proc.look(stranger.pid)
+            assert seen is not None
+            folder = Folders(place.folder).of(place.deployment, request.worker_id)
+            record = folder.read()
+            assert record is not None
+            folder.write(
+                type(record)(
+                    worker_id=record.worker_id,
+                    job_id=None,
+                    boot_id=record.boot_id,
+                    pid=stranger.pid,
+                    started=seen.process.started - 1,
+                )
+            )
+
+            exited = provider.inspect(request.worker_id).state
+            provider.stop(request.worker_id)
+
+            assert exited is ResourceState.EXITED
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_a_worker_of_before_a_reboot_is_exited(place: ProcessPlace) -> None:
+    provider = place.open()
+    request = place.request()
+    provider.start(request)
+    pid = int(provider.inspect(request.worker_id).resource_id or 0)
+    folder = Folders(place.folder).of(place.deployment, request.worker_id)
+    record = folder.read()
+    assert record is not None
+
+    folder.write(type(record)(worker_id=record.worker_id, job_id=None, boot_id="before", pid=pid, started=1))
+
+    assert provider.inspect(request.worker_id).state is ResourceState.EXITED
+
+
+def test_an_ended_agent_leaves_no_zombie(place: ProcessPlace) -> None:
+    provider = place.open()
+    request = place.request()
+    pid = int(provider.start(request))
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert eventually(lambda: proc.look(pid) is None)
+    assert provider.inspect(request.worker_id).exit_code == -signal.SIGKILL
+
+
+def test_limits_are_refused_where_cgroups_are_off(place: ProcessPlace) -> None:
+    place.config = {"cgroups": False}
+    provider = place.open()
+    request = place.request(memory_bytes=1 << 27)
+
+    with pytest.raises(ProviderError) as caught:
+        provider.start(request)
+
+    assert caught.value.failure.code == "ERR_3002" and "--memory" in caught.value.failure.message
+    assert not provider.capabilities().memory_limits
+    assert place.traces(request.worker_id) == []
