@@ -10,9 +10,11 @@ _USUAL_HOSTS = {"docker": "host.docker.internal", "kubernetes": "host.docker.int
 
 
 def server_url(server_host: str | None, worker_manager_port: int, provider_type: str) -> str:
-    """The URL for workers of this type of provider; ``server_host`` is ``HODEI_SERVER_HOST``: host, host:port or URL.
+    """The URL for workers of this type of provider; ``server_host`` is ``HODEI_SERVER_HOST``: host, host:port
+    or URL.
 
-    Without a port it is worker-manager's own, except in an https URL, where it is https' own. Raises ConfigurationError.
+    Without a port it is worker-manager's own, except in an https URL, where it is https' own. Raises
+    ConfigurationError.
     """
     if not server_host:
         return f"http://{_USUAL_HOSTS.get(provider_type, '127.0.0.1')}:{worker_manager_port}"

@@ -1,4 +1,5 @@
-"""Makes the provider for a row of ``provider_configs``. Adapters are imported only when one of theirs is made."""
+"""Makes the provider for a row of ``provider_configs``. Adapters are imported only when one of theirs is
+made."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ def build_provider(
 ) -> Provider:
     """Make one provider; there may be several of one type. Nothing connects yet: ask its health for that.
 
-    ``data_dir`` is where process workers live and the fake's fleet listens. Raises ProviderError: ERR_4002 for a type
-    that does not exist, ERR_5007 for a configuration that is wrong.
+    ``data_dir`` is where process workers live and the fake's fleet listens. Raises ProviderError: ERR_4002
+    for a type that does not exist, ERR_5007 for a configuration that is wrong.
     """
     url = server_url(settings.server_host, settings.worker_manager_port, provider_type)
     if provider_type == "docker":

@@ -1,4 +1,5 @@
-"""The places that the conformance suite runs over: how to make their provider, hurt its workers, and see what is left."""
+"""The places that the conformance suite runs over: how to make their provider, hurt its workers, and see what
+is left."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ class Place(ABC):
             "from hodei.providers.registry import build_provider\nfrom hodei.settings import Settings\n"
             "given = json.loads(sys.argv[1])\n"
             "provider = build_provider(provider_id=UUID(given['id']), provider_type=given['type'],"
-            " config=given['config'], settings=Settings(server_host=given['server'], worker_image=given['image']),"
-            " data_dir=Path(given['folder']))\n"
+            " config=given['config'], data_dir=Path(given['folder']),"
+            " settings=Settings(server_host=given['server'], worker_image=given['image']))\n"
             f"print(json.dumps({question}))\nprovider.close()\n"
         )
         given = {
@@ -104,7 +105,8 @@ class Place(ABC):
             opened.close()
 
     def close(self, provider: Any) -> None:
-        """What the place itself has to let go of."""
+        """Let go of what the place itself holds."""
+        provider.close()
 
     @abstractmethod
     def kill(self, worker_id: UUID) -> None:
@@ -153,7 +155,9 @@ class ProcessPlace(Place):
         return Path(f"/proc/{pid}/cmdline").read_text() + json.dumps(self._record(worker_id))
 
     def _record(self, worker_id: UUID) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(next(self.folder.glob(f"workers/*/{worker_id}/worker.json")).read_text())
+        found: dict[str, Any] = json.loads(
+            next(self.folder.glob(f"workers/*/{worker_id}/worker.json")).read_text()
+        )
         return found
 
 
@@ -201,7 +205,9 @@ class DockerPlace(Place):
         from hodei.providers.docker.config import DockerConfig
 
         provider: Any = self.open()
-        body = container.create_body(request, DockerConfig(), image=WORKER_IMAGE, server_url=f"http://{NOBODY}")
+        body = container.create_body(
+            request, DockerConfig(), image=WORKER_IMAGE, server_url=f"http://{NOBODY}"
+        )
         name = container.container_name(request.worker_id)
         provider.engine.call(lambda client: client.create_container_from_config(body, name=name))
 
@@ -209,7 +215,9 @@ class DockerPlace(Place):
         return self._docker("ps", "--all", "--quiet", "--filter", f"name=hodei-worker-{worker_id}").split()
 
     def public_description(self, worker_id: UUID) -> str:
-        return self._docker("ps", "--all", "--no-trunc", "--format", "{{json .}}", "--filter", f"name={worker_id}")
+        return self._docker(
+            "ps", "--all", "--no-trunc", "--format", "{{json .}}", "--filter", f"name={worker_id}"
+        )
 
     def _docker(self, *words: str) -> str:
         return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout

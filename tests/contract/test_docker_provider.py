@@ -51,7 +51,9 @@ def test_a_container_that_only_has_our_name_is_never_touched(place: DockerPlace,
     assert foreign in caught.value.failure.message
     assert provider.inspect(worker_id).state is ResourceState.GONE
     assert provider.list_workers(place.deployment) == []
-    assert docker("ps", "--all", "--format", "{{.Status}}", "--filter", f"name={foreign}").strip() == "Created"
+    assert (
+        docker("ps", "--all", "--format", "{{.Status}}", "--filter", f"name={foreign}").strip() == "Created"
+    )
 
 
 def test_an_image_without_python_fails_within_ten_seconds_with_a_sentence(place: DockerPlace) -> None:
@@ -117,7 +119,10 @@ def test_an_engine_that_hangs_is_unhealthy_within_three_seconds(tmp_path: Path) 
 
 def test_an_engine_that_is_away_is_unhealthy_with_advice(tmp_path: Path) -> None:
     provider = DockerProvider(
-        uuid4(), server_url="http://h", default_image="i", config={"docker_host": f"unix://{tmp_path}/no.sock"}
+        uuid4(),
+        server_url="http://h",
+        default_image="i",
+        config={"docker_host": f"unix://{tmp_path}/no.sock"},
     )
 
     health = provider.health()
@@ -145,6 +150,6 @@ def _no_python(folder: Path) -> Path:
     """A build folder for an image that has neither a shell nor Python, and no agent."""
     build = folder / "no-python"
     build.mkdir()
-    (build / "Dockerfile").write_text("FROM scratch\nCOPY nothing /nothing\nCMD [\"/nothing\"]\n")
+    (build / "Dockerfile").write_text('FROM scratch\nCOPY nothing /nothing\nCMD ["/nothing"]\n')
     (build / "nothing").write_text("nothing")
     return build

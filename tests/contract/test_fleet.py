@@ -35,7 +35,9 @@ def test_a_cancelled_job_is_reported_with_what_it_printed(place: FakePlace, plat
     provider.start(place.request())
     assert platform.started.wait(10)
 
-    platform.send({"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 1, "grace_s": 1, "reason": "cancelled"})
+    platform.send(
+        {"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 1, "grace_s": 1, "reason": "cancelled"}
+    )
 
     assert platform.finished.wait(10)
     assert platform.result["outcome"] == "cancelled"
@@ -49,7 +51,9 @@ def test_a_cancel_for_another_attempt_changes_nothing(place: FakePlace, platform
     provider.start(place.request())
     assert platform.started.wait(10)
 
-    platform.send({"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 7, "grace_s": 1, "reason": "cancelled"})
+    platform.send(
+        {"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 7, "grace_s": 1, "reason": "cancelled"}
+    )
     platform.send({"kind": "shutdown", "grace_s": 1})
 
     assert platform.finished.wait(10)

@@ -30,7 +30,9 @@ def place(tmp_path: Path) -> Iterator[ProcessPlace]:
 
 def test_what_a_killed_agent_left_running_is_ended_too(place: ProcessPlace, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    line = f"setsid sleep 600 & echo $! >> {pids}; (sleep 600 & echo $! >> {pids}); echo $$ >> {pids}; sleep 600"
+    line = (
+        f"setsid sleep 600 & echo $! >> {pids}; (sleep 600 & echo $! >> {pids}); echo $$ >> {pids}; sleep 600"
+    )
     platform = StandIn("127.0.0.1", {"shell": line})
     try:
         provider = place.open(platform.address)
@@ -65,7 +67,8 @@ def test_the_agent_inherits_nothing_of_the_platform(
 
     names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
     assert names <= {
-        "PATH", "HOME", "LANG", "TMPDIR", "HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT", "PWD", "SHLVL", "_", "OLDPWD",
+        "PATH", "HOME", "LANG", "TMPDIR", "HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT",
+        "PWD", "SHLVL", "_", "OLDPWD",
     }  # fmt: skip
     assert str(request.worker_id) in platform.output.decode()
 

@@ -15,8 +15,9 @@ RESERVED_LABELS = "hodei."
 class DockerConfig(ProviderConfig):
     """Defaults and limits of the containers.
 
-    ``docker_host`` None: ``DOCKER_HOST``, else the first of Docker's usual sockets that is there. ``cpu_default`` and
-    ``memory_default`` None: no limit for jobs that ask for none. ``user`` is used unless an image brings one that is not root.
+    ``docker_host`` None: ``DOCKER_HOST``, else the first of Docker's usual sockets that is there.
+    ``cpu_default`` and ``memory_default`` None: no limit for jobs that ask for none. ``user`` is used unless
+    an image brings one that is not root.
     """
 
     docker_host: str | None = None

@@ -1,4 +1,5 @@
-"""The container of a worker, as Docker's API wants it: pure functions from a request to names, labels and a body."""
+"""The container of a worker, as Docker's API wants it: pure functions from a request to names, labels and a
+body."""
 
 from __future__ import annotations
 
@@ -77,9 +78,9 @@ def create_body(
 ) -> dict[str, Any]:
     """The body of ``POST /containers/create``.
 
-    No ``Init``: the agent reaps as PID 1, and `docker-init` is missing on some hosts. No memory-backed ``/tmp``: the agent's spool
-    of logs is there, and would be charged to the job's memory. Swap equals memory: a job that outgrows its limit is killed
-    rather than slowed down.
+    No ``Init``: the agent reaps as PID 1, and `docker-init` is missing on some hosts. No memory-backed
+    ``/tmp``: the agent's spool of logs is there, and would be charged to the job's memory. Swap equals
+    memory: a job that outgrows its limit is killed rather than slowed down.
     """
     body: dict[str, Any] = {
         "Image": image,
@@ -127,7 +128,8 @@ def _host_config(request: WorkerRequest, config: DockerConfig) -> dict[str, Any]
 def gateway_of(network: dict[str, Any]) -> str | None:
     """The IPv4 address of the host in a network, from ``GET /networks/{id}``.
 
-    Engines leave the gateway of the default bridge out when it was not chosen: it is then the first address of the range.
+    Engines leave the gateway of the default bridge out when it was not chosen: it is then the first address
+    of the range.
     """
     for entry in (network.get("IPAM") or {}).get("Config") or ():
         gateway = str(entry.get("Gateway") or "").partition("/")[0]

@@ -1,4 +1,5 @@
-"""Connections to a Docker engine: a few clients that are lent out, one caller at a time, each call with a time-out."""
+"""Connections to a Docker engine: a few clients that are lent out, one caller at a time, each call with a
+time-out."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _KEPT = 16
 
 
 def find_address(configured: str | None) -> str:
-    """Where Docker is: as configured, else ``DOCKER_HOST``, else the first of its usual sockets that exists."""
+    """Where Docker is: as configured, else ``DOCKER_HOST``, else its first usual socket that can be used."""
     if configured or os.environ.get("DOCKER_HOST"):
         return configured or os.environ["DOCKER_HOST"]
     usual = Path("/var/run/docker.sock")
@@ -50,7 +51,8 @@ class Engine:
     def call(self, ask: Callable[[docker.APIClient], Result]) -> Result:
         """Ask Docker something that may be asked twice: once more on a new connection when an old one broke.
 
-        Raises APIError for what Docker refuses and ProviderError (ERR_5001, ERR_5006, ERR_5008) when there is no answer.
+        Raises APIError for what Docker refuses and ProviderError (ERR_5001, ERR_5006, ERR_5008) when there is
+        no answer.
         """
         with self._translated(self.timeout_s):
             try:

@@ -48,7 +48,8 @@ def refused(status: int, words: str, *, image: str) -> Failure:
     if ("oci runtime" in text or "runc" in text or "container process" in text) and _has(text, _NO_SHELL):
         return Failure(
             code="ERR_1010",
-            message=f"The image {image} has no /bin/sh to start the agent with; use an image with sh and Python 3.8 or later.",
+            message=f"The image {image} has no /bin/sh to start the agent with; "
+            "use an image with sh and Python 3.8 or later.",
         )
     if "unable to find user" in text or "no matching entries in passwd" in text:
         return Failure(
@@ -61,7 +62,8 @@ def refused(status: int, words: str, *, image: str) -> Failure:
 def pull_failed(words: str, *, image: str) -> Failure:
     """The registry or the way to it refused an image; ``words`` are its own.
 
-    "pull access denied … or may require docker login" stays ERR_3001: a registry says so of every image that is not there.
+    "pull access denied … or may require docker login" stays ERR_3001: a registry says so of every image that
+    is not there.
     """
     text = words.lower()
     if _has(text, _LIMITED):
@@ -118,7 +120,8 @@ def silent(address: str, timeout_s: float) -> Failure:
     """Docker took the connection and said nothing."""
     return Failure(
         code="ERR_5006",
-        message=f"Docker at {address} did not answer within {timeout_s:g} s; look at it with docker info, or restart it.",
+        message=f"Docker at {address} did not answer within {timeout_s:g} s; "
+        "look at it with docker info, or restart it.",
     )
 
 

@@ -19,7 +19,7 @@ REMEMBERED_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """``has_agent``: the agent is in it and is its entry point; ``user`` is the image's own, empty for root."""
+    """``has_agent``: the agent is in it and is its entry point; ``user``: its own, empty for root."""
 
     has_agent: bool
     user: str

@@ -33,7 +33,8 @@ HEALTH_CALL_S = 1.2
 """For each of the two calls that a look at the health makes, so that it answers within 3 s."""
 
 NAME_S = 20.0
-"""How long a name may be taken by a container that cannot be looked at: another start is just making it, or a removal runs."""
+"""How long a name may be taken by a container that cannot be looked at: another start is just making it, or a
+removal runs."""
 
 REMOVAL_S = 60.0
 """How long a removal may take: a busy host needs its time to take a large file system down."""
@@ -147,8 +148,8 @@ class DockerProvider:
     def bridge_gateway(self) -> str | None:
         """The address that `host-gateway` stands for in a container: this host on Docker's default bridge.
 
-        It is the same whatever network the workers are in. worker-manager listens there for them. None where Docker runs elsewhere
-        (Docker Desktop, a remote engine): workers then come by another way.
+        It is the same whatever network the workers are in. worker-manager listens there for them. None where
+        Docker runs elsewhere (Docker Desktop, a remote engine): workers then come by another way.
         """
         network = self._ask(lambda: self.engine.call(lambda client: client.inspect_network("bridge")))
         address = container.gateway_of(network)
@@ -181,7 +182,8 @@ class DockerProvider:
         return str(created["Id"])
 
     def _finish(self, worker_id: UUID, name: str, image: str) -> str | None:
-        """What to do with the container that has the name already: its id, or None when it just comes or goes."""
+        """What to do with the container that has the name already: its id, or None when it just comes or
+        goes."""
         found = self._named(name)
         if found is None:
             return None

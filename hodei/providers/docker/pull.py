@@ -22,8 +22,8 @@ from hodei.providers.docker.engine import Engine, words_of
 def pull(engine: Engine, image: str, config: DockerConfig) -> None:
     """Pull the image. Raises ProviderError with the registry's own words.
 
-    Gives up when nothing changes for ``pull_stall_s``, and in any case after ``pull_timeout_s``: ERR_3003. docker-py's own `pull`
-    reads without a time-out, so the request is made here.
+    Gives up when nothing changes for ``pull_stall_s``, and in any case after ``pull_timeout_s``: ERR_3003.
+    docker-py's own `pull` reads without a time-out, so the request is made here.
     """
     try:
         with engine.stream(config.pull_stall_s) as client:
@@ -42,7 +42,7 @@ def pull(engine: Engine, image: str, config: DockerConfig) -> None:
 
 
 def watch(messages: Iterable[dict[str, Any]], *, image: str, config: DockerConfig) -> None:
-    """Read the progress to its end. Raises ProviderError for an error in it, and when there is no progress."""
+    """Read the progress to its end. Raises ProviderError for an error in it, and when it stalls."""
     started = changed = time.monotonic()
     seen: dict[str, Any] = {}
     for message in messages:

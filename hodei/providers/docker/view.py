@@ -68,8 +68,9 @@ def from_list(entry: dict[str, Any]) -> ResourceView | None:
 def exit_failure(*, image: str, exit_code: int | None, out_of_memory: bool, error: str) -> Failure | None:
     """Why the container ended, when that is known.
 
-    Docker says ``OOMKilled`` also when only a child of the agent was taken; then the agent lives, reports its job's result
-    and leaves with a code of its own. Only when the agent itself was killed is it the worker's end.
+    Docker says ``OOMKilled`` also when only a child of the agent was taken; then the agent lives, reports its
+    job's result and leaves with a code of its own. Only when the agent itself was killed is it the worker's
+    end.
     """
     if out_of_memory and exit_code == EXIT_KILLED:
         return Failure(
@@ -85,5 +86,6 @@ def exit_failure(*, image: str, exit_code: int | None, out_of_memory: bool, erro
 def no_python(image: str) -> Failure:
     return Failure(
         code="ERR_1010",
-        message=f"The image {image} has no Python 3.8 or later; use an image that has one, or build yours on the worker image.",
+        message=f"The image {image} has no Python 3.8 or later; "
+        "use an image that has one, or build yours on the worker image.",
     )

@@ -21,7 +21,8 @@ class Step(NamedTuple):
 def play(definition: dict[str, Any]) -> Iterator[Step]:
     """The steps of a definition as the inbox brings it; the last has the exit code.
 
-    ``echo``, ``sleep``, ``exit``, ``true`` and ``false``, joined by ``&&`` and ``;`` or in lines. Anything else is printed as it is.
+    ``echo``, ``sleep``, ``exit``, ``true`` and ``false``, joined by ``&&`` and ``;`` or in lines. Anything
+    else is printed as it is.
     """
     if definition.get("argv"):
         words = [str(word) for word in definition["argv"]]
@@ -55,7 +56,8 @@ def _echo(words: list[str]) -> bytes:
 
 
 def _split(text: str) -> list[tuple[str, list[str]]] | None:
-    """The commands, each with what joins it to the one before; None when there is one that cannot be acted out."""
+    """The commands, each with what joins it to the one before; None when there is one that cannot be acted
+    out."""
     commands: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)

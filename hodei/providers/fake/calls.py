@@ -49,7 +49,8 @@ class Calls:
         connection: Connection | None = None,
         timeout_s: float = ANSWER_S,
     ) -> dict[str, Any]:
-        """Call until there is an answer. Raises Leave (token or lease gone, refused) and Superseded (409 `stale_attempt`)."""
+        """Call until there is an answer. Raises Leave (token or lease gone, refused) and Superseded (409
+        `stale_attempt`)."""
         pause_s = 0.1
         while True:
             request = self.server.request(method, path, self.token, body, content_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import socket
@@ -22,7 +23,7 @@ _LONGEST_PATH = 100
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the fleet of a data folder listens: in it, or in `/tmp` when its name is too long for a socket."""
+    """Where the fleet of a data folder listens: in it, or in `/tmp` when that path is too long."""
     path = data_dir.resolve() / "fleet.sock"
     if len(str(path)) <= _LONGEST_PATH:
         return path
@@ -36,7 +37,8 @@ class FleetClient:
         self.path = path
 
     def ask(self, op: str, *, answer_s: float = ANSWER_S, **fields: Any) -> dict[str, Any]:
-        """Ask and wait for the answer. Raises ProviderError: ERR_5001 no fleet, ERR_5006 no answer, ERR_5008 its error."""
+        """Ask and wait for the answer. Raises ProviderError: ERR_5001 no fleet, ERR_5006 no answer, ERR_5008
+        its error."""
         question = json.dumps({"op": op, **fields}).encode() + b"\n"
         try:
             with self._connect(answer_s) as connection:
@@ -55,30 +57,41 @@ class FleetClient:
         return answer
 
     def _connect(self, timeout_s: float) -> socket.socket:
-        """A connection to the fleet, which is started when there is none."""
-        deadline = time.monotonic() + START_S
-        spawned = False
-        while True:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.settimeout(timeout_s)
-            try:
-                connection.connect(str(self.path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                connection.close()
-                if time.monotonic() > deadline:
-                    raise
-            except BaseException:
-                connection.close()
-                raise
-            else:
-                return connection
-            if not spawned:
+        """A connection to the fleet, which is started when there is none: by one caller, the others wait."""
+        connection = self._try(timeout_s)
+        if connection is not None:
+            return connection
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.with_name(f"{self.path.name}.starting").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = self._try(timeout_s)
+            if connection is None:
                 self._spawn()
-                spawned = True
-            time.sleep(0.01)
+            deadline = time.monotonic() + START_S
+            while connection is None:
+                if time.monotonic() > deadline:
+                    raise ConnectionRefusedError(
+                        f"it did not start within {START_S:g} s; see {self.path}.log"
+                    )
+                time.sleep(0.01)
+                connection = self._try(timeout_s)
+        return connection
+
+    def _try(self, timeout_s: float) -> socket.socket | None:
+        """A connection, None when no fleet listens. Raises OSError for anything else."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(self.path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _spawn(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.with_name(f"{self.path.name}.log").open("ab") as log:
             fleet = subprocess.Popen(
                 [sys.executable, "-m", "hodei.providers.fake.fleet", "--socket", str(self.path)],

@@ -1,4 +1,5 @@
-"""What can be set for a fake provider, in ``provider_configs.config``: where its fleet is, and what shall go wrong."""
+"""What can be set for a fake provider, in ``provider_configs.config``: where its fleet is, and what shall go
+wrong."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ UNKNOWN_IMAGES = "nowhere/"
 class FakeConfig(ProviderConfig):
     """``socket`` None: a fleet of this data folder, started when it is first needed.
 
-    ``start_failure`` is the code with which every start fails. ``connects`` False: agents never register. ``pull_s`` is how
-    long a pull takes, None: until :meth:`FakeProvider.finish_pull`, or its time-out.
+    ``start_failure`` is the code with which every start fails. ``connects`` False: agents never register.
+    ``pull_s`` is how long a pull takes, None: until :meth:`FakeProvider.finish_pull`, or its time-out.
     """
 
     socket: Path | None = None

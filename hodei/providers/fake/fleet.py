@@ -1,7 +1,7 @@
 """The fleet: one process that holds all simulated workers, asked in lines of JSON over a Unix socket.
 
-``python -m hodei.providers.fake.fleet --socket PATH``. Only one runs per socket. It ends by itself after a minute without
-workers and without questions.
+``python -m hodei.providers.fake.fleet --socket PATH``. Only one runs per socket. It ends by itself after a
+minute without workers and without questions.
 """
 
 from __future__ import annotations

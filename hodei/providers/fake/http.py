@@ -32,7 +32,8 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes, timeout_s: float) -> Answer:
-        """Send a request and read its answer. Raises OSError (also for a time-out) and closes the connection then."""
+        """Send a request and read its answer. Raises OSError (also for a time-out) and closes the connection
+        then."""
         try:
             async with asyncio.timeout(timeout_s):
                 if self._streams is None:

@@ -1,7 +1,8 @@
-"""A worker's folder: ``<data>/workers/<deployment>/<worker id>/``, with its record, its output and the agent's own folder.
+"""A worker's folder: ``<data>/workers/<deployment>/<worker id>/``, with its record, its output and the
+agent's own folder.
 
-The record is there before the process, and is completed after it: one without a pid says that a start was cut short, and the
-process, if there is one, is found by the folder in its arguments.
+The record is there before the process, and is completed after it: one without a pid says that a start was cut
+short, and the process, if there is one, is found by the folder in its arguments.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class Folder:
             return None
 
     def remove(self) -> None:
-        """Remove it with all that the job made, also what it made unwritable. Raises ProviderError (ERR_5008)."""
+        """Remove it with all that the job made, also what it made unwritable. Raises ProviderError
+        (ERR_5008)."""
         for _ in range(3):
             if not self.path.exists():
                 return
@@ -105,7 +107,8 @@ class Folders:
         self.root = data_dir.resolve() / "workers"
 
     def of(self, deployment: str, worker_id: UUID) -> Folder:
-        """Where this worker's folder is or would be. Raises ProviderError for a deployment that is no file name."""
+        """Where this worker's folder is or would be. Raises ProviderError for a deployment that is no file
+        name."""
         if not _DEPLOYMENT.fullmatch(deployment):
             raise ProviderError(
                 Failure(code="ERR_5007", message=f"The deployment {deployment!r} cannot be a folder's name.")

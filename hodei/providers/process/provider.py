@@ -173,7 +173,8 @@ class ProcessProvider:
         )
 
     def _exit_code(self, folder: Folder, process: Process | None) -> int | None:
-        """The agent's exit code; waits a moment for it when the process that started it is just about to note it."""
+        """The agent's exit code; waits a moment for it when the process that started it is just about to note
+        it."""
         code = folder.exit_code()
         deadline = time.monotonic() + EXIT_NOTED_S
         while code is None and process and proc.look(process.pid) and time.monotonic() < deadline:

@@ -30,9 +30,11 @@ def find_agent(folder: Folder) -> Process | None:
 
 
 def members(folder: Folder, agent: Process | None, cgroups: Cgroups | None) -> set[Process]:
-    """All processes of the worker: the agent, what descends from it, what lives in its folder, what is in its cgroup.
+    """All processes of the worker: the agent, what descends from it, what lives in its folder, what is in its
+    cgroup.
 
-    Those that an ended agent left are found by their folder, environment or cgroup. Never ourselves or what started us.
+    Those that an ended agent left are found by their folder, environment or cgroup. Never ourselves or what
+    started us.
     """
     processes = proc.everything()
     by_pid = {seen.process.pid: seen.process for seen in processes}
@@ -53,7 +55,8 @@ def members(folder: Folder, agent: Process | None, cgroups: Cgroups | None) -> s
 
 
 def end(folder: Folder, agent: Process | None, cgroups: Cgroups | None, *, grace_s: float) -> None:
-    """TERM to the agent, which ends its job in order; after ``grace_s`` KILL to everything, until nothing is left.
+    """TERM to the agent, which ends its job in order; after ``grace_s`` KILL to everything, until nothing is
+    left.
 
     Raises ProviderError (ERR_5006) for a process that does not go.
     """

@@ -25,7 +25,9 @@ def request(**fields: Any) -> WorkerRequest:
 
 
 def body(**fields: Any) -> dict[str, Any]:
-    return container.create_body(request(**fields), DockerConfig(), image="worker:1", server_url="http://h:8082")
+    return container.create_body(
+        request(**fields), DockerConfig(), image="worker:1", server_url="http://h:8082"
+    )
 
 
 def test_the_container_is_confined_and_named_after_its_worker() -> None:
@@ -135,7 +137,9 @@ def test_the_hosts_address_on_a_network_is_found(ranges: Any, gateway: str | Non
         (127, False, "no such file", "ERR_1010"),
     ],
 )
-def test_an_ended_container_says_why(exit_code: int, out_of_memory: bool, error: str, code: str | None) -> None:
+def test_an_ended_container_says_why(
+    exit_code: int, out_of_memory: bool, error: str, code: str | None
+) -> None:
     failure = view.exit_failure(image="i", exit_code=exit_code, out_of_memory=out_of_memory, error=error)
 
     assert (failure.code if failure else None) == code
@@ -155,7 +159,10 @@ def test_a_row_of_the_list_becomes_a_view() -> None:
     ("words", "code"),
     [
         ("manifest for x:1 not found: manifest unknown", "ERR_3001"),
-        ("pull access denied for x, repository does not exist or may require 'docker login': denied", "ERR_3001"),
+        (
+            "pull access denied for x, repository does not exist or may require 'docker login': denied",
+            "ERR_3001",
+        ),
         ("unauthorized: authentication required", "ERR_3004"),
         ("Head https://r/v2/: no basic auth credentials", "ERR_3004"),
         ("dial tcp: lookup r on 10.0.0.1:53: no such host", "ERR_3003"),
@@ -179,7 +186,7 @@ def test_a_failed_pull_keeps_the_registrys_own_words(words: str, code: str) -> N
         (404, "network nothing not found", "ERR_5007"),
         (
             400,
-            'OCI runtime create failed: container_linux.go: exec: "/bin/sh": stat /bin/sh: no such file or directory',
+            'OCI runtime create failed: exec: "/bin/sh": stat /bin/sh: no such file or directory',
             "ERR_1010",
         ),
         (400, "unable to find user app: no matching entries in passwd file", "ERR_1010"),

@@ -1,0 +1,100 @@
+"""Fixtures for everybody: servers once per run, a database per test made from a template, a platform on them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hodei.bootstrap import open_platform
+from hodei.ports import Platform
+from hodei.settings import load_settings
+from support.platform import CHECKOUT, E2E_IMAGE, RunningPlatform
+from support.servers import Servers, fresh_database, start_servers
+
+SERVERS = os.environ.get("HODEI_TEST_SERVERS", "embedded")
+IN_CI = os.environ.get("CI") == "true"
+
+for _name in [name for name in os.environ if name.startswith("HODEI_") or name == "DATABASE_URL"]:
+    del os.environ[_name]  # no test depends on what a developer has set
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Postgres and Redis, for the whole run."""
+    with start_servers(SERVERS) as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A migrated, empty database of the test's own."""
+    with fresh_database(servers) as url:
+        yield url
+
+
+@pytest.fixture
+def platform(servers: Servers, database_url: str, tmp_path: Path) -> Iterator[Platform]:
+    """The platform in this process, without providers that run anything."""
+    settings = load_settings(
+        {},
+        database_url=database_url,
+        redis_url=servers.redis_url,
+        data_dir=tmp_path / "data",
+        log_dir=tmp_path / "logs",
+        secret_key="a key of the tests, long enough",
+        docker_enabled="0",
+        kubernetes_enabled="0",
+        process_enabled=True,
+    )
+    opened = open_platform(settings, role="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def session_database_url(servers: Servers) -> Iterator[str]:
+    with fresh_database(servers) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def running(
+    servers: Servers, session_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningPlatform]:
+    """The whole platform with the process provider, shared by all tests that do it no harm."""
+    folder = tmp_path_factory.mktemp("platform")
+    with RunningPlatform(folder, session_database_url, servers.redis_url) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def docker_image() -> str:
+    """The worker image for tests, built when absent. Skips on a laptop without Docker, fails in CI."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
+        reason = "no Docker engine is reachable (docker info)"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    if subprocess.run(["docker", "image", "inspect", E2E_IMAGE], capture_output=True, check=False).returncode:
+        build = ["docker", "build", "--network", "host", "-t", E2E_IMAGE, "-f", "workers/Dockerfile"]
+        base = os.environ.get("BASE_IMAGE")
+        build += ["--build-arg", f"BASE_IMAGE={base}"] if base else []
+        subprocess.run([*build, "workers"], cwd=CHECKOUT, check=True)
+    return E2E_IMAGE
+
+
+@pytest.fixture(scope="session")
+def docker_running(
+    servers: Servers, docker_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningPlatform]:
+    """The whole platform with Docker and process, shared by all tests that do it no harm."""
+    folder = tmp_path_factory.mktemp("docker-platform")
+    with fresh_database(servers) as url:
+        with RunningPlatform(
+            folder, url, servers.redis_url, docker_enabled="1", worker_image=docker_image
+        ) as started:
+            yield started
