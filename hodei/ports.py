@@ -10,9 +10,9 @@ from typing import Protocol
 from uuid import UUID
 
 from hodei.providers.contract import Provider
-from hodei.vault import Vault
 from hodei.settings import Settings
 from hodei.storage.database import Database
+from hodei.vault import Vault
 
 
 class Courier(Protocol):

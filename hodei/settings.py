@@ -24,7 +24,9 @@ NOT_SETTINGS = frozenset(
 )
 """Known, and not the servers': the CLI's address, the tests' switches, the job's and the agent's own."""
 
-_KUBERNETES_INJECTED = re.compile(r"^[A-Z0-9_]+_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)$")
+_KUBERNETES_INJECTED = re.compile(
+    r"^[A-Z0-9_]+_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)$"
+)
 _SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1000, "ki": 1024, "kib": 1024, "m": 10**6, "mb": 10**6, "mi": 1024**2,
           "mib": 1024**2, "g": 10**9, "gb": 10**9, "gi": 1024**3, "gib": 1024**3}  # fmt: skip
@@ -193,6 +195,10 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
         if not variable.startswith(PREFIX) or name in known or _KUBERNETES_INJECTED.match(name):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {PREFIX}{near[0]}?" if near else "unset it; docs/reference/settings.md lists them all."
+        hint = (
+            f"did you mean {PREFIX}{near[0]}?"
+            if near
+            else "unset it; docs/reference/settings.md lists them all."
+        )
         sentences.append(f"{variable} is not a setting: {hint}")
     return sentences

@@ -8,10 +8,10 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from hodei import __version__
 from hodei.api.listeners import AGENT_PREFIX
 from hodei.api.routing import PREFIX, Routes
 from hodei.api.schemas.common import Problem
-from hodei.api.version import VERSION
 
 _TITLES = {
     "orchestrator": "Hodei Jobs: orchestrator",
@@ -40,7 +40,9 @@ class DescribedApp(OpenAPI):
     def __init__(self, service: str, *, has_token: bool) -> None:
         super().__init__(
             f"hodei.api.{service}",
-            info=Info(title=_TITLES[service], version=VERSION, description=f"Its paths are under {PREFIX}."),
+            info=Info(
+                title=_TITLES[service], version=__version__, description=f"Its paths are under {PREFIX}."
+            ),
             doc_ui=False,
             validation_error_model=Problem,
         )

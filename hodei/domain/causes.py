@@ -36,7 +36,9 @@ _WHY = "Ask why: hodei job why ID"
 CAUSES: dict[str, Cause] = {
     cause.code: cause
     for cause in (
-        _cause(1001, "command not found", _U, "Check the spelling and that the image holds the program.", _LOGS),
+        _cause(
+            1001, "command not found", _U, "Check the spelling and that the image holds the program.", _LOGS
+        ),
         _cause(1002, "permission denied", _U, "Make the file executable, or run it through its interpreter."),
         _cause(1003, "file not found", _U, "Check the paths that the command names.", _LOGS),
         _cause(1004, "the process could not be started", _U, "Check the command and the image.", _LOGS),
@@ -45,12 +47,23 @@ CAUSES: dict[str, Cause] = {
         _cause(1007, "non-zero exit code", _U, _LOGS),
         _cause(1008, "infrastructure", _I, "Run it again: hodei job retry ID", _HEALTH),
         _cause(1009, "the job's definition is not valid", _U, "Correct the definition and submit it again."),
-        _cause(1010, "the worker's configuration does not fit", _U, "Use an image with Python 3.8 or later and sh."),
-        _cause(1011, "a secret could not be handed over", _C, "Check HODEI_SECRET_KEY; submit the job again."),
-        _cause(1012, "input or output error", _I, "Check the disk of the worker's host.", "hodei job retry ID"),
+        _cause(
+            1010,
+            "the worker's configuration does not fit",
+            _U,
+            "Use an image with Python 3.8 or later and sh.",
+        ),
+        _cause(
+            1011, "a secret could not be handed over", _C, "Check HODEI_SECRET_KEY; submit the job again."
+        ),
+        _cause(
+            1012, "input or output error", _I, "Check the disk of the worker's host.", "hodei job retry ID"
+        ),
         _cause(1013, "out of memory", _U, "Raise --memory, or make the job use less."),
         _cause(1014, "queue time-out", _I, "Give the provider more room, or raise timeouts.queue_s.", _WHY),
-        _cause(1015, "no output for too long", _U, "Raise timeouts.idle_s, or let the job print progress.", _LOGS),
+        _cause(
+            1015, "no output for too long", _U, "Raise timeouts.idle_s, or let the job print progress.", _LOGS
+        ),
         _cause(1016, "the log is incomplete", _I, "What is there can be read: hodei job logs ID"),
         _cause(2001, "the worker was not ready", _I, "hodei job retry ID", _HEALTH),
         _cause(2002, "the worker did not take the job in time", _I, "hodei job retry ID", _HEALTH),
@@ -58,11 +71,19 @@ CAUSES: dict[str, Cause] = {
         _cause(2004, "the worker's connection was closed", _I, "hodei job retry ID", _HEALTH),
         _cause(2005, "worker and platform did not understand each other", _C, "Rebuild the worker image."),
         _cause(2006, "the worker was lost", _I, "hodei job retry ID", _HEALTH),
-        _cause(3001, "the image cannot be pulled", _U, "Check the image's name and the registry's credentials."),
+        _cause(
+            3001, "the image cannot be pulled", _U, "Check the image's name and the registry's credentials."
+        ),
         _cause(3002, "not enough resources", _I, "Ask for less --cpu or --memory, or give the host more."),
         _cause(3003, "network", _I, "Check that workers reach worker-manager (HODEI_SERVER_HOST).", _HEALTH),
         _cause(3004, "the provider refused our credentials", _C, _HEALTH),
-        _cause(3005, "provisioning time-out", _I, "Check that workers reach worker-manager (HODEI_SERVER_HOST).", _HEALTH),
+        _cause(
+            3005,
+            "provisioning time-out",
+            _I,
+            "Check that workers reach worker-manager (HODEI_SERVER_HOST).",
+            _HEALTH,
+        ),
         _cause(3006, "the provider is not available", _I, _HEALTH),
         _cause(3007, "internal error while provisioning", _C, _HEALTH),
         _cause(3008, "unschedulable", _U, "Ask for less --cpu or --memory, or give the cluster more."),

@@ -80,9 +80,7 @@ EXECUTION_LIVE = frozenset({ExecutionState.PENDING, ExecutionState.RUNNING})
 
 EXECUTION_TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
     ExecutionState.PENDING: frozenset(set(ExecutionState) - {ExecutionState.PENDING}),
-    ExecutionState.RUNNING: frozenset(
-        set(ExecutionState) - {ExecutionState.PENDING, ExecutionState.RUNNING}
-    ),
+    ExecutionState.RUNNING: frozenset(set(ExecutionState) - {ExecutionState.PENDING, ExecutionState.RUNNING}),
     ExecutionState.COMPLETED: frozenset(),
     ExecutionState.FAILED: frozenset(),
     ExecutionState.CANCELLED: frozenset(),
@@ -109,9 +107,7 @@ WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
     WorkerState.CREATING: frozenset(
         {WorkerState.CONNECTING, WorkerState.READY, WorkerState.TERMINATING, WorkerState.TERMINATED}
     ),
-    WorkerState.CONNECTING: frozenset(
-        {WorkerState.READY, WorkerState.TERMINATING, WorkerState.TERMINATED}
-    ),
+    WorkerState.CONNECTING: frozenset({WorkerState.READY, WorkerState.TERMINATING, WorkerState.TERMINATED}),
     WorkerState.READY: frozenset(
         {WorkerState.BUSY, WorkerState.DRAINING, WorkerState.TERMINATING, WorkerState.TERMINATED}
     ),

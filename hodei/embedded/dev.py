@@ -25,6 +25,7 @@ def run() -> int:
     )
     with whole.start_servers(settings, ephemeral=False) as servers:
         env = whole.environment(servers.data_dir)
+        env.setdefault("HODEI_LOG_FORMAT", "console")
         supervisor = Supervisor(
             whole.processes(env, flower=True, restart=True), tick=servers.revive
         )

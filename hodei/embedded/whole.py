@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hodei.client.client import HodeiClient
-from hodei.errors import HodeiError, PortTaken
 from hodei.embedded.ports import is_free, port_holder
 from hodei.embedded.services import EmbeddedServices
 from hodei.embedded.supervisor import Process
-
+from hodei.errors import HodeiError, PortTaken
 from hodei.settings import Settings
 
 LOOK_AGAIN_S = 0.05

@@ -61,7 +61,7 @@ def append(tx: Transaction, execution: Row, received: list[Frame]) -> int:
         )
         last, expected = frame.seq, expected + frame.entries
         entries += frame.entries
-        size += frame.plain_size
+        size += frame.output_size
     if rows:
         tx.execute_many("log_chunk_insert", rows)
         tx.execute("execution_add_log", id=execution.id, last_frame=last, entries=entries, bytes=size)

@@ -1,7 +1,7 @@
 """The engine: the only code that moves a saga.
 
-Whoever calls :meth:`Engine.run_step` or :meth:`Engine.undo_step` has been told to look; the engine looks at the saga's row under its lock
-and does what is due, or nothing. A step's change of rows, its COMPLETED and its audit events are one transaction.
+Whoever calls :meth:`Engine.run_step` or :meth:`Engine.undo_step` has been told to look; the engine looks at the saga's
+row under its lock and does what is due, or nothing. A step's change of rows, its COMPLETED and its audit events are one transaction.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import structlog
 
 from hodei.domain.causes import Failure
 from hodei.domain.states import SagaState, StepState
+from hodei.ports import Platform
 from hodei.sagas.audit import Audit, advance, set_step
 from hodei.sagas.lease import Lease
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
-from hodei.ports import Platform
 from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
@@ -168,7 +168,12 @@ class Engine:
         if isinstance(answer, Wait):
             set_step(tx, row.id, step.name, StepState.IN_PROGRESS, answer.output, started_at=row.now)
             advance(
-                tx, row.id, SagaState.IN_PROGRESS, *audits, waiting_until=answer.until, metadata=answer.metadata
+                tx,
+                row.id,
+                SagaState.IN_PROGRESS,
+                *audits,
+                waiting_until=answer.until,
+                metadata=answer.metadata,
             )
             return False
         set_step(tx, row.id, step.name, StepState.COMPLETED, answer.output, started_at=row.now)
@@ -233,7 +238,10 @@ class Engine:
         set_step(tx, row.id, step.name, StepState.COMPENSATING)
         set_step(tx, row.id, step.name, StepState.COMPENSATED)
         advance(
-            tx, row.id, SagaState.COMPENSATING, Audit("StepCompensated", f"{step.name} was undone.", step.name)
+            tx,
+            row.id,
+            SagaState.COMPENSATING,
+            Audit("StepCompensated", f"{step.name} was undone.", step.name),
         )
         after = tx.row("saga_lock", id=row.id)
         if after is None:

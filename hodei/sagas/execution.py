@@ -134,9 +134,7 @@ class ExecuteJob(Step):
             return Wait(until=run_deadline(spec, execution.started_at, saga.now), output=output)
         deadline = execution.created_at + timedelta(seconds=spec.timeouts.start_s)
         if saga.now >= deadline:
-            raise StepFailed(
-                Failure(code="ERR_2002", message="The worker did not start the job in time.")
-            )
+            raise StepFailed(Failure(code="ERR_2002", message="The worker did not start the job in time."))
         return Wait(until=deadline, output=output)
 
 
@@ -175,9 +173,7 @@ class CompleteJob(ExternalStep):
         end, failure = ending(execution)
         log_complete = answer.output["log_complete"]
         if not log_complete and failure is None:
-            failure = Failure(
-                code="ERR_1016", message="The job succeeded; a part of its log did not arrive."
-            )
+            failure = Failure(code="ERR_1016", message="The job succeeded; a part of its log did not arrive.")
         tx.execute(
             "execution_set_ended",
             id=execution.id,
@@ -256,8 +252,13 @@ class Execution(SagaType):
         job = tx.row("job_lock", id=saga.uuid("job_id"))
         if job is None or saga.failure is None or job.worker_id not in (None, saga.uuid("worker_id")):
             return
-        waiting = job.state in (JobState.SCHEDULED, JobState.PENDING) and job.attempts == saga.metadata["attempt"] - 1
-        assigned = job.state in (JobState.ASSIGNED, JobState.RUNNING) and job.attempts == saga.metadata["attempt"]
+        waiting = (
+            job.state in (JobState.SCHEDULED, JobState.PENDING)
+            and job.attempts == saga.metadata["attempt"] - 1
+        )
+        assigned = (
+            job.state in (JobState.ASSIGNED, JobState.RUNNING) and job.attempts == saga.metadata["attempt"]
+        )
         if not (waiting or assigned) or (waiting and job.state == JobState.PENDING):
             return
         settle_attempt(

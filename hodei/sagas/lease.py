@@ -56,7 +56,11 @@ class Lease:
         try:
             with self.database.begin() as tx:
                 tx.execute(
-                    "saga_renew_lease", id=self.saga_id, owner=self.owner, lease_s=lease_s, nudge_s=lease_s + 5
+                    "saga_renew_lease",
+                    id=self.saga_id,
+                    owner=self.owner,
+                    lease_s=lease_s,
+                    nudge_s=lease_s + 5,
                 )
         except Exception:
             log.warning("saga.lease_not_renewed", saga_id=str(self.saga_id), exc_info=True)

@@ -128,7 +128,9 @@ class Sessions:
             row = tx.row("session_find", token_hash=hashed)
         if row is None:
             self._seen.pop(hashed, None)
-            raise Unauthorized("This session is not known: its worker has ended, or was never registered here.")
+            raise Unauthorized(
+                "This session is not known: its worker has ended, or was never registered here."
+            )
         if len(self._seen) >= self.LARGEST:
             self._seen.clear()
         identity = AgentIdentity(worker_id=row.worker_id, provider_id=row.provider_id)
@@ -145,7 +147,10 @@ def authenticate(platform: Platform, session_token: str) -> AgentIdentity:
 
 
 def poll_inbox(platform: Platform, agent: AgentIdentity, after: int, wait_s: float) -> list[dict[str, Any]]:
-    """The messages above ``after``; waits for one up to ``wait_s``, holding no connection. The first poll makes the worker READY."""
+    """The messages above ``after``; waits for one up to ``wait_s``, holding no connection.
+
+    The first poll makes the worker READY.
+    """
     give_up = time.monotonic() + min(wait_s, POLL_S)
     first = True
     with platform.wakeups.listen(f"inbox:{agent.worker_id}") as ear:
@@ -217,9 +222,10 @@ def _execution(tx: Transaction, agent: AgentIdentity, execution_id: UUID, fence:
     execution = tx.row("execution_for_agent", id=execution_id, worker_id=agent.worker_id)
     if execution is None:
         raise NotFound(f"There is no execution {execution_id} of this worker.")
-    if fence != execution.attempt or fence != execution.job_fence or not execution.live:
-        if not (execution.reported_at is not None and fence == execution.attempt):
-            raise StaleAttempt()
+    current = fence == execution.attempt == execution.job_fence and execution.live
+    told_before = fence == execution.attempt and execution.reported_at is not None
+    if not current and not told_before:
+        raise StaleAttempt()
     return execution
 
 

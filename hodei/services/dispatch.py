@@ -1,6 +1,7 @@
 """Dispatch: PENDING jobs, by priority then age, to a connected worker or to a provider that has room for one.
 
-Any number of controllers may dispatch at once: a provider is dispatched to under the lock of its row, so its room is counted once.
+Any number of controllers may dispatch at once: a provider is dispatched to under the lock of its row, so its room is
+counted once.
 """
 
 from __future__ import annotations

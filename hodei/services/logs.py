@@ -121,7 +121,6 @@ def _explain_absence(
         raise NotFound(f"Job {job_id} has no attempt {attempt}.")
 
 
-
 def _ended_without_attempt(platform: Platform, job_id: UUID) -> bool:
     with platform.database.begin() as tx:
         job = tx.row("read_job_state", id=job_id)

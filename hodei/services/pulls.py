@@ -78,8 +78,6 @@ def _renew(platform: Platform, provider_id: UUID, image: str, owner: str, over: 
     while not over.wait(LEASE_S / 3):
         try:
             with platform.database.begin() as tx:
-                tx.execute(
-                    "pull_renew", provider_id=provider_id, image=image, owner=owner, lease_s=LEASE_S
-                )
+                tx.execute("pull_renew", provider_id=provider_id, image=image, owner=owner, lease_s=LEASE_S)
         except Exception:
             log.warning("pull.lease_not_renewed", image=image, exc_info=True)

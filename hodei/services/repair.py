@@ -186,6 +186,6 @@ def _check(platform: Platform, row: Row) -> None:
 
 
 def trim(platform: Platform) -> int:
-    """Forget what nobody needs any more: published outbox rows, loops of processes that are gone."""
+    """Forget what nobody needs any more: published outbox rows, old idempotency keys, loops of processes that are gone."""
     with platform.database.begin() as tx:
-        return tx.execute("outbox_trim") + tx.execute("loops_trim")
+        return tx.execute("outbox_trim") + tx.execute("loops_trim") + tx.execute("keys_trim")

@@ -10,6 +10,7 @@ from hodei.domain.ids import new_id
 from hodei.domain.job import JobSpec
 from hodei.errors import InvalidInput
 from hodei.ports import Platform
+from hodei.services.idempotency import RequestKey, once
 from hodei.services.jobs import job_view
 from hodei.storage.transaction import Row, Transaction
 
@@ -28,26 +29,40 @@ class NewJob:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-def submit_job(platform: Platform, new: NewJob, *, actor: str, request_id: str | None) -> dict[str, Any]:
+def submit_job(
+    platform: Platform, new: NewJob, *, actor: str, request_id: str | None, key: RequestKey | None = None
+) -> dict[str, Any]:
     """Store one job and have it dispatched; see :func:`submit_jobs`."""
-    return submit_jobs(platform, [new], actor=actor, request_id=request_id)[0]
+    return submit_jobs(platform, [new], actor=actor, request_id=request_id, key=key)[0]
 
 
 def submit_jobs(
-    platform: Platform, batch: list[NewJob], *, actor: str, request_id: str | None
+    platform: Platform,
+    batch: list[NewJob],
+    *,
+    actor: str,
+    request_id: str | None,
+    key: RequestKey | None = None,
 ) -> list[dict[str, Any]]:
     """Store all of the jobs or none of them. When this returns they are safe, with or without a broker.
 
-    Raises InvalidInput for an unknown provider, or for something that the named provider cannot give.
+    With ``key``, a request that is sent again gets the first answer. Raises Conflict for a key with another body,
+    InvalidInput for an unknown provider, or for something that the named provider cannot give.
     """
     if not 1 <= len(batch) <= MAX_BATCH:
         raise InvalidInput(f"A batch holds 1 to {MAX_BATCH} jobs; this one has {len(batch)}.", field="jobs")
     with platform.database.begin() as tx:
-        providers = {row.name: row for row in tx.rows("provider_list")}
-        ids = [_insert(platform, tx, new, providers, actor=actor, request_id=request_id) for new in batch]
-        views = [job_view(row) for job_id in ids if (row := tx.row("read_job", id=job_id))]
-        tx.after_commit(platform.courier.look)
-        tx.after_commit(platform.courier.relay)
+        return once(tx, key, lambda: _store(platform, tx, batch, actor=actor, request_id=request_id))
+
+
+def _store(
+    platform: Platform, tx: Transaction, batch: list[NewJob], *, actor: str, request_id: str | None
+) -> list[dict[str, Any]]:
+    providers = {row.name: row for row in tx.rows("provider_list")}
+    ids = [_insert(platform, tx, new, providers, actor=actor, request_id=request_id) for new in batch]
+    views = [job_view(row) for job_id in ids if (row := tx.row("read_job", id=job_id))]
+    tx.after_commit(platform.courier.look)
+    tx.after_commit(platform.courier.relay)
     return views
 
 

@@ -55,7 +55,9 @@ def _pending(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[s
     if job.due_at > now:
         return f"It is tried again in {(job.due_at - now).total_seconds():.0f} s.", details
     ahead = (job.queue_position or 1) - 1
-    details.append("It is the next in its queue." if ahead == 0 else f"{ahead} jobs are before it in its queue.")
+    details.append(
+        "It is the next in its queue." if ahead == 0 else f"{ahead} jobs are before it in its queue."
+    )
     if not platform.settings.provisioning_enabled:
         return "No new workers are made (HODEI_PROVISIONING_ENABLED=0): it waits for a free one.", details
     wanted = [

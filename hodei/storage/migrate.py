@@ -33,7 +33,10 @@ def scripts_folder() -> Path:
 
 
 def revisions() -> list[str]:
-    """All revisions, oldest first: the files' names start with them. Alembic itself, slow to import, is needed only to migrate."""
+    """All revisions, oldest first: the files' names start with them.
+
+    Alembic itself, slow to import, is needed only to migrate.
+    """
     return sorted(file.name.partition("_")[0] for file in (scripts_folder() / "versions").glob("[0-9]*.py"))
 
 
@@ -81,7 +84,9 @@ def _upgrade_locked(connection: Connection) -> bool:
     connection.commit()
     missing = TABLES - set(_tables(connection))
     if missing:
-        raise SchemaMismatch(f"The migration ended, and these tables are missing: {', '.join(sorted(missing))}.")
+        raise SchemaMismatch(
+            f"The migration ended, and these tables are missing: {', '.join(sorted(missing))}."
+        )
     return True
 
 
@@ -115,7 +120,9 @@ def _state(connection: Connection) -> str:
     """``current``, ``older`` or ``empty``; anything else is refused."""
     version = connection.execute(text("SHOW server_version_num")).scalar_one()
     if int(version) < MINIMUM_SERVER:
-        raise SchemaMismatch(f"Postgres 15 or later is needed; this server is {int(version) // 10000}. Upgrade it.")
+        raise SchemaMismatch(
+            f"Postgres 15 or later is needed; this server is {int(version) // 10000}. Upgrade it."
+        )
     known = revisions()
     current = _current(connection)
     foreign = sorted(set(_tables(connection)) - TABLES)

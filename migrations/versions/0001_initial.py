@@ -288,6 +288,16 @@ CREATE TABLE hodei.image_pulls (
     PRIMARY KEY (provider_id, image)
 );
 
+CREATE TABLE hodei.idempotency_keys (
+    scope       text NOT NULL,
+    key         text NOT NULL,
+    body_hash   bytea NOT NULL,
+    answer      jsonb,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (scope, key)
+);
+CREATE INDEX idempotency_keys_by_age ON hodei.idempotency_keys (created_at);
+
 CREATE TABLE hodei.loops (
     name           text PRIMARY KEY,
     owner          text,

@@ -149,6 +149,16 @@ def test_an_ended_agent_leaves_no_zombie(place: ProcessPlace) -> None:
     assert provider.inspect(request.worker_id).exit_code == -signal.SIGKILL
 
 
+def test_an_image_is_refused_and_not_ignored(place: ProcessPlace) -> None:
+    request = place.request(image="python:3.12")
+
+    with pytest.raises(ProviderError) as caught:
+        place.open().start(request)
+
+    assert caught.value.failure.code == "ERR_1010"
+    assert place.traces(request.worker_id) == []
+
+
 def test_limits_are_refused_where_cgroups_are_off(place: ProcessPlace) -> None:
     place.config = {"cgroups": False}
     provider = place.open()

@@ -45,10 +45,16 @@ class Frame(NamedTuple):
     seq: int
     first_entry: int
     entries: int
+    segments: int
     plain_size: int
     codec: int
     crc32: int
     payload: bytes
+
+    @property
+    def output_size(self) -> int:
+        """How many bytes of output it holds."""
+        return self.plain_size - self.segments * SEGMENT_HEADER_BYTES
 
 
 def count_entries(data: bytes) -> int:
@@ -81,9 +87,27 @@ def pack_payload(seq: int, first_entry: int, entries: int, plain: bytes) -> byte
         if len(packed) < len(plain):
             codec, payload = CODEC_ZLIB, packed
     header = _HEADER.pack(
-        MAGIC, codec, 0, 0, seq, first_entry, entries, len(plain), len(payload), zlib.crc32(plain)
+        MAGIC,
+        codec,
+        0,
+        count_segments(plain),
+        seq,
+        first_entry,
+        entries,
+        len(plain),
+        len(payload),
+        zlib.crc32(plain),
     )
     return header + payload
+
+
+def count_segments(plain: bytes) -> int:
+    """How many segments a payload is made of."""
+    count = at = 0
+    while at < len(plain):
+        at += _SEGMENT.size + _SEGMENT.unpack_from(plain, at)[3]
+        count += 1
+    return count
 
 
 def split(body: bytes) -> list[Frame]:
@@ -93,13 +117,13 @@ def split(body: bytes) -> list[Frame]:
     while at < len(body):
         if len(body) - at < HEADER_BYTES:
             raise FrameError("the body ends inside a frame's header")
-        magic, codec, _, _, seq, first, entries, plain_size, size, crc = _HEADER.unpack_from(body, at)
+        magic, codec, _, segments, seq, first, entries, plain_size, size, crc = _HEADER.unpack_from(body, at)
         if magic != MAGIC or codec not in (CODEC_PLAIN, CODEC_ZLIB):
             raise FrameError("the body does not hold frames of this version")
         at += HEADER_BYTES
         if len(body) - at < size:
             raise FrameError("the body ends inside a frame")
-        frames.append(Frame(seq, first, entries, plain_size, codec, crc, body[at : at + size]))
+        frames.append(Frame(seq, first, entries, segments, plain_size, codec, crc, body[at : at + size]))
         at += size
     return frames
 

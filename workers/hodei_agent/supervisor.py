@@ -101,8 +101,10 @@ class Supervisor:
             self._poller.register(new, select.POLLIN)
         self._polled = pipes
         # One more millisecond, because poll() rounds and a deadline must have passed when it returns.
-        for descriptor, _ in self._poller.poll(int(wait_s * 1000) + (1 if wait_s else 0)):
-            if self._current is not None and descriptor in self._current.pipes:
+        ready = {descriptor for descriptor, _ in self._poller.poll(int(wait_s * 1000) + (1 if wait_s else 0))}
+        if self._current is not None:
+            # stdout before stderr: of what is there at the same moment, that is the likelier order
+            for descriptor in [each for each in self._current.pipes if each in ready]:
                 self._current.readable(descriptor)
 
     def _note_events(self) -> None:

@@ -25,6 +25,7 @@ from hodei.api.schemas.agent import (
 )
 from hodei.api.schemas.common import ExecutionPath
 from hodei.api.serialise import json_response
+from hodei.api.validation import whole_body
 from hodei.errors import InvalidInput, Unauthorized, UnsupportedMediaType, UpgradeRequired
 from hodei.services import agents
 
@@ -80,7 +81,7 @@ def store_frames(path: ExecutionPath, query: FramesQuery) -> Response:
     if request.mimetype != FRAMES_CONTENT_TYPE:
         raise UnsupportedMediaType(f"Send frames with Content-Type: {FRAMES_CONTENT_TYPE}.")
     agent = _agent()
-    body = request.get_data(cache=False)
+    body = whole_body()
     if not body:
         raise InvalidInput("The body holds no frame.")
     return json_response(

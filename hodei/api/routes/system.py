@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, current_app, request
 
+from hodei import __version__
 from hodei.api.current import context, platform
 from hodei.api.description import DescribedApp
 from hodei.api.guard import host_in
@@ -13,7 +14,6 @@ from hodei.api.routing import Routes, described
 from hodei.api.schemas.job_out import Summary
 from hodei.api.schemas.places import Health
 from hodei.api.serialise import json_response
-from hodei.api.version import VERSION
 from hodei.errors import HodeiError
 from hodei.observability.metrics import CONTENT_TYPE
 from hodei.services import health, summary
@@ -71,7 +71,7 @@ def get_description() -> Response:
 
 def _down(service: str, error: HodeiError) -> dict[str, Any]:
     checks = {"database": {"ok": False, "message": error.message}}
-    return {"status": "down", "service": service, "version": VERSION, "checks": checks}
+    return {"status": "down", "service": service, "version": __version__, "checks": checks}
 
 
 def _addresses(ports: dict[str, int]) -> dict[str, str]:

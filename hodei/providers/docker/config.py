@@ -36,7 +36,8 @@ class DockerConfig(ProviderConfig):
     @field_validator("user")
     @classmethod
     def _not_root(cls, value: str) -> str:
-        if value.partition(":")[0] in {"", "0", "root"}:
+        name = value.partition(":")[0]
+        if name == "root" or not name.strip("0"):
             raise ValueError("workers do not run as root; name another user, such as 10001:10001")
         return value
 

@@ -6,6 +6,7 @@ import math
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -114,7 +115,9 @@ class DockerProvider:
             return
         resource_id = str(found["Id"])
         if grace_s > 0 and found["State"].get("Running"):
-            self._unless_gone(lambda client: client.stop(resource_id, timeout=math.ceil(grace_s)))
+            self._ask(
+                lambda: self._unless_gone(lambda client: client.stop(resource_id, timeout=math.ceil(grace_s)))
+            )
         self._remove(worker_id, resource_id)
 
     def list_workers(self, deployment: str) -> list[ResourceView]:
@@ -212,7 +215,8 @@ class DockerProvider:
             self._ask(lambda: self.engine.call(lambda client: client.start(resource_id)), image)
         except ProviderError as error:
             if not error.transient:
-                self._unless_gone(lambda client: client.remove_container(resource_id, v=True, force=True))
+                with suppress(APIError, ProviderError):  # the reason matters; a rest is swept up later
+                    self._unless_gone(lambda client: client.remove_container(resource_id, v=True, force=True))
             raise
         return resource_id
 

@@ -46,6 +46,9 @@ class ProcessProvider:
 
     def start(self, request: WorkerRequest) -> str:
         """Start the agent, or find the one that an earlier try started."""
+        if request.image is not None:
+            message = f"Processes have no images: leave the image {request.image} out, or use Docker."
+            raise ProviderError(Failure(code="ERR_1010", message=message))
         limited = request.cpu is not None or request.memory_bytes is not None
         if limited and self._limits_reason:
             message = f"Processes cannot be given --cpu or --memory on this machine: {self._limits_reason}."

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from hodei.domain.causes import Failure
@@ -68,7 +69,8 @@ def end(folder: Folder, agent: Process | None, cgroups: Cgroups | None, *, grace
         for process in sorted(
             left, key=lambda one: one != agent
         ):  # the agent first: it must not report their end
-            proc.send(process, signal.SIGKILL)
+            with suppress(PermissionError):  # it became another user's: said below, when it does not go
+                proc.send(process, signal.SIGKILL)
         _until(partial(_all_gone, left), 1.0)
         if time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in left)

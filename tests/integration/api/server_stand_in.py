@@ -10,6 +10,7 @@ from typing import Any
 
 import hodei.services.agents as agents
 import hodei.services.health as health
+import hodei.services.presence as presence
 import hodei.services.summary as summary
 from hodei.api import serve
 from hodei.errors import HodeiError
@@ -22,9 +23,21 @@ def open_platform(settings: Any, role: str) -> SimpleNamespace:
     print(f"platform opened for {role}", file=sys.stderr)
     return SimpleNamespace(
         settings=settings,
+        database=None,
         wakeups=SimpleNamespace(close=closing.set),
         close=lambda: print("platform closed", file=sys.stderr),
     )
+
+
+class Door:
+    """Says nothing to nobody."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def start(self) -> Door:
+        return self
+
+    def stop(self) -> None: ...
 
 
 def wait(_platform: Any, _agent: Any, _after: int, wait_s: float) -> list[Any]:
@@ -35,7 +48,9 @@ def wait(_platform: Any, _agent: Any, _after: int, wait_s: float) -> list[Any]:
 def main() -> None:
     bootstrap = ModuleType("hodei.bootstrap")
     bootstrap.open_platform = open_platform  # type: ignore[attr-defined]
+    bootstrap.bridge_binds = lambda _platform: []  # type: ignore[attr-defined]
     sys.modules["hodei.bootstrap"] = bootstrap
+    presence.Presence = Door  # type: ignore[assignment, misc]
     agents.authenticate = lambda _platform, token: token  # type: ignore[assignment, misc]
     agents.poll_inbox = wait
     agents.heartbeat = lambda *_: {"lease_s": 270.0, "stale": []}
