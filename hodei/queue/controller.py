@@ -97,7 +97,7 @@ def serve(platform: Platform, threads: int) -> None:
         loglevel="WARNING",
         quiet=True,
     )
-    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")
     try:
         worker.start()
     finally:

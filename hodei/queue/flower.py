@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import threading
 from pathlib import Path
 
 import structlog
@@ -10,6 +13,8 @@ from hodei.errors import PortTaken
 from hodei.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+LEAVE_WITHIN_S = 1.5
 
 
 def run(settings: Settings) -> None:
@@ -32,15 +37,28 @@ def run(settings: Settings) -> None:
     folder: Path = settings.data_dir or default_data_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log.info("flower: started", url=f"http://{settings.bind}:{settings.flower_port}")
-    app.start(
-        [
-            "flower",
-            f"--address={settings.bind}",
-            f"--port={settings.flower_port}",
-            "--persistent=True",
-            f"--db={folder / 'flower.db'}",
-            "--enable_events=True",
-            "--max_tasks=10000",
-            "--logging=warning",
-        ]
-    )
+    try:
+        app.start(
+            [
+                "flower",
+                f"--address={settings.bind}",
+                f"--port={settings.flower_port}",
+                "--persistent=True",
+                f"--db={folder / 'flower.db'}",
+                "--read_only=True",
+                "--enable_events=True",
+                "--max_tasks=10000",
+                "--logging=warning",
+            ]
+        )
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    """End now: Flower's own pool asks workers for their state and would hold the process until they answer."""
+    saving = threading.Thread(target=atexit._run_exitfuncs, daemon=True)  # Flower saves its state there
+    saving.start()
+    saving.join(LEAVE_WITHIN_S)
+    log.info("flower: stopped")
+    os._exit(0)

@@ -1,7 +1,8 @@
 """The engine: the only code that moves a saga.
 
-Whoever calls :meth:`Engine.run_step` or :meth:`Engine.undo_step` has been told to look; the engine looks at the saga's
-row under its lock and does what is due, or nothing. A step's change of rows, its COMPLETED and its audit events are one transaction.
+Whoever calls :meth:`Engine.run_step` or :meth:`Engine.undo_step` has been told to look; the engine looks at the
+saga's row under its lock and does what is due, or nothing. A step's change of rows, its COMPLETED and its audit
+events are one transaction.
 """
 
 from __future__ import annotations

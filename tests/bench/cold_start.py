@@ -131,7 +131,8 @@ def _parts(stage: Stage, job_id: str, submitted: datetime, answered: datetime) -
 
 def _container_events(container_id: str) -> dict[str, datetime]:
     """When the engine had made and started the container: its events are kept for a while."""
-    command = ["docker", "events", "--since", "5m", "--until", "0s", "--format", "{{json .}}"]
+    now = int(time.time())
+    command = ["docker", "events", "--since", str(now - 60), "--until", str(now + 1), "--format", "{{json .}}"]
     done = subprocess.run(
         [*command, "--filter", f"container={container_id}"], capture_output=True, text=True, check=True
     )
