@@ -16,9 +16,9 @@ from hodei.embedded.data_folder import default_data_dir
 from hodei.errors import ConfigurationError
 from hodei.ports import Platform
 from hodei.providers.contract import ProviderError
-from hodei.queue.app import key_prefix, make_app
 from hodei.queue.courier import CeleryCourier
 from hodei.queue.fanout import RedisWakeups
+from hodei.queue.names import key_prefix
 from hodei.services import waiting
 from hodei.services.provider_set import ConfiguredProviders
 from hodei.services.providers import check_and_record
@@ -103,11 +103,10 @@ def open_platform(settings: Settings, role: str) -> Platform:
     database.ping()
     log.info("database: connected", deployment=database.deployment)
     log.info("migrations: done", changed=migrated)
-    app = make_app(servers.redis_url, database.deployment)
     platform = Platform(
         settings=settings,
         database=database,
-        courier=CeleryCourier(app, servers.redis_url, database),
+        courier=CeleryCourier(servers.redis_url, database),
         wakeups=RedisWakeups(
             servers.redis_url,
             f"{key_prefix(database.deployment)}wake",

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    database_url: str | None = None
-    redis_url: str | None = None
+    database_url: str | None = Field(None, repr=False)
+    redis_url: str | None = Field(None, repr=False)
     orchestrator_port: int = Field(8080, ge=0, le=65535)
     scheduler_port: int = Field(8081, ge=0, le=65535)
     worker_manager_port: int = Field(8082, ge=0, le=65535)
@@ -164,7 +164,9 @@ def _read(source: Mapping[str, str], overrides: dict[str, Any]) -> Settings:
     given = {
         name: source[PREFIX + name.upper()]
         for name in Settings.model_fields
-        if source.get(PREFIX + name.upper()) and name not in overrides
+        if source.get(PREFIX + name.upper())
+        and name not in overrides
+        and not _is_injected(PREFIX + name.upper(), source[PREFIX + name.upper()])
     }
     try:
         return Settings(**(given | overrides))
@@ -186,13 +188,20 @@ def _readable(error: ValidationError) -> ConfigurationError:
     return ConfigurationError(" ".join(sentences), field=variable)
 
 
+def _is_injected(variable: str, value: str) -> bool:
+    """Whether Kubernetes set it for one of its services: a service called hodei-x gives HODEI_X_PORT=tcp://…."""
+    if _KUBERNETES_INJECTED.match(variable) is None:
+        return False
+    return "_SERVICE_" in variable or re.search(r"_PORT_\d+_", variable) is not None or "://" in value
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each ``HODEI_*`` variable that is not a setting, with the nearest one that is."""
     known = {name.upper() for name in Settings.model_fields} | NOT_SETTINGS
     sentences = []
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX)
-        if not variable.startswith(PREFIX) or name in known or _KUBERNETES_INJECTED.match(name):
+        if not variable.startswith(PREFIX) or name in known or _is_injected(variable, environment[variable]):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = (

@@ -15,7 +15,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from hodei.api.schemas.common import Problem
-from hodei.api.validation import body_as, path_as, query_as
+from hodei.api.validation import body_as, header_as, path_as, query_as
 
 PREFIX = "/api/v1"
 
@@ -134,7 +134,11 @@ def _usual_problems(kinds: dict[str, type[BaseModel]]) -> set[int]:
 
 
 def _kinds(view: Callable) -> dict[str, type[BaseModel]]:
-    return {name: kind for name, kind in get_type_hints(view).items() if name in ("path", "query", "body")}
+    return {
+        name: kind
+        for name, kind in get_type_hints(view).items()
+        if name in ("path", "query", "body", "header")
+    }
 
 
 class NoQuery(BaseModel):
@@ -145,6 +149,7 @@ class NoQuery(BaseModel):
 
 def _validating(view: Callable, kinds: dict[str, type[BaseModel]]) -> Callable:
     path, query, body = kinds.get("path"), kinds.get("query"), kinds.get("body")
+    header = kinds.get("header")
 
     @wraps(view)
     def validated(**parts: Any) -> Any:
@@ -156,6 +161,8 @@ def _validating(view: Callable, kinds: dict[str, type[BaseModel]]) -> Callable:
             given["query"] = checked
         if body is not None:
             given["body"] = body_as(body)
+        if header is not None:
+            given["header"] = header_as(header)
         return view(**given)
 
     validated.__delay_validate_request__ = True  # type: ignore[attr-defined]

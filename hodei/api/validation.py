@@ -54,6 +54,19 @@ def query_as(model: type[Model]) -> Model:
         raise refusal(error, model) from None
 
 
+def header_as(model: type[Model]) -> Model:
+    """The headers that the model names, by their aliases."""
+    given = {
+        field.alias: request.headers[field.alias]
+        for field in model.model_fields.values()
+        if field.alias and field.alias in request.headers
+    }
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise refusal(error, model) from None
+
+
 def path_as(model: type[Model], values: dict[str, Any]) -> Model:
     """The parts of the path. What cannot be an id names nothing: NotFound."""
     for name, value in values.items():

@@ -15,6 +15,7 @@ from hodei.domain.states import JobState
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
+QUEUE_TIME_OUT = "ERR_1014"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,9 @@ def decide(
     """What follows an attempt that ended in ``end`` because of ``failure``.
 
     A user's cause is tried again only as often as was asked for, and with ``retry_on`` only for those exit codes.
-    Cancelled jobs never are.
+    Cancelled jobs never are, nor are those that waited in the queue for as long as they may.
     """
-    if end in (JobState.SUCCEEDED, JobState.CANCELLED) or failure is None:
+    if end in (JobState.SUCCEEDED, JobState.CANCELLED) or failure is None or failure.code == QUEUE_TIME_OUT:
         return End(state=end)
     if failure.is_infrastructure:
         if infra_retries_used < INFRASTRUCTURE_RETRIES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 
-from hodei.queue.names import DISPATCH, QUEUES
+from hodei.queue.names import DISPATCH, QUEUES, key_prefix
 
 VISIBILITY_TIMEOUT_S = 600
 """After this long an unacknowledged message is delivered again. No task takes nearly as long."""
@@ -58,8 +58,3 @@ def make_app(redis_url: str, deployment: str) -> Celery:
         enable_utc=True,
     )
     return app
-
-
-def key_prefix(deployment: str) -> str:
-    """What every key of this deployment in Redis starts with."""
-    return f"hodei:{deployment[:8]}:"

@@ -10,17 +10,20 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import redis
 import structlog
-from celery import Celery, chain
 
 from hodei.queue import names
-from hodei.queue.app import key_prefix
+from hodei.queue.names import key_prefix
 from hodei.services.relay import relay
 from hodei.storage.database import Database
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +33,13 @@ FLUSH_S = 1.0
 
 
 class CeleryCourier:
-    """Sends "look at this" messages through Celery. Safe to share between threads."""
+    """Sends "look at this" messages through Celery. Safe to share between threads.
 
-    def __init__(self, app: Celery, redis_url: str, database: Database) -> None:
-        self.app = app
+    Celery is imported with the first message: a service that sends none is smaller by a fifth.
+    """
+
+    def __init__(self, redis_url: str, database: Database) -> None:
+        self._redis_url = redis_url
         self._database = database
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=2)
         self._waiting: queue.Queue[Callable[[], Any] | None] = queue.Queue(MOST_WAITING)
@@ -41,6 +47,13 @@ class CeleryCourier:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._asked: set[str] = set()
+
+    @cached_property
+    def app(self) -> Celery:
+        """The Celery app on the deployment's broker."""
+        from hodei.queue.app import make_app
+
+        return make_app(self._redis_url, self._database.deployment)
 
     def look(self) -> None:
         self._once("look", lambda: self._send(names.LOOK, queue=names.DISPATCH))
@@ -111,14 +124,17 @@ class CeleryCourier:
             self._asked.discard(key)
             action()
 
-        self._put(run)
+        if not self._put(run):
+            self._asked.discard(key)
 
-    def _put(self, action: Callable[[], Any] | None) -> None:
+    def _put(self, action: Callable[[], Any] | None) -> bool:
         self._ensure_thread()
         try:
             self._waiting.put_nowait(action)
         except queue.Full:
             log.warning("courier.full")
+            return False
+        return True
 
     def _ensure_thread(self) -> None:
         if self._thread is not None and self._thread.is_alive():
@@ -139,6 +155,8 @@ class CeleryCourier:
         self._guarded(lambda: self.app.send_task(task, args=list(arguments), queue=queue, retry=False))
 
     def _send_chain(self, tasks: list[tuple[str, str]], saga_id: UUID) -> None:
+        from celery import chain
+
         signatures = [
             self.app.signature(task, args=[str(saga_id)], immutable=True, options={"queue": queue})
             for task, queue in tasks

@@ -33,5 +33,10 @@ def step_queue(step: str) -> str:
     return INFRASTRUCTURE if step in SLOW_STEPS else STEPS
 
 
+def key_prefix(deployment: str) -> str:
+    """What every key of this deployment in Redis starts with."""
+    return f"hodei:{deployment[:8]}:"
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -121,8 +121,8 @@ class Engine:
             step = kind.step(step_name)
             if not isinstance(step, ExternalStep):
                 return self._apply(tx, kind, row, step)
-            self._claim(tx, row, step)
-        return self._act(kind, Saga.from_row(row), step)
+            owner = self._claim(tx, row, step)
+        return self._act(kind, Saga.from_row(row), step, owner)
 
     def _apply(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
         saga = Saga.from_row(row)
@@ -136,24 +136,30 @@ class Engine:
             return False
         return self._completed(tx, kind, row, step, answer)
 
-    def _claim(self, tx: Transaction, row: Row, step: Step) -> None:
+    def _new_lease(self) -> str:
+        """A name for one claim: two threads of this process are two runners."""
+        return f"{self.owner}/{uuid.uuid4().hex[:8]}"
+
+    def _claim(self, tx: Transaction, row: Row, step: Step) -> str:
+        owner = self._new_lease()
         audits = []
         if _state(row, step.name) == StepState.PENDING:
             audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
         set_step(tx, row.id, step.name, StepState.IN_PROGRESS, started_at=row.now)
-        advance(tx, row.id, SagaState.IN_PROGRESS, *audits, lease_owner=self.owner)
+        advance(tx, row.id, SagaState.IN_PROGRESS, *audits, lease_owner=owner)
+        return owner
 
-    def _act(self, kind: SagaType, saga: Saga, step: ExternalStep) -> bool:
+    def _act(self, kind: SagaType, saga: Saga, step: ExternalStep, owner: str) -> bool:
         failure: Failure | None = None
         answer: Done | Wait = Done()
-        with Lease(self.platform.database, saga.id, self.owner):
+        with Lease(self.platform.database, saga.id, owner):
             try:
                 answer = step.act(self.platform, saga)
             except StepFailed as failed:
                 failure = failed.failure
         with self.platform.database.begin() as tx:
             row = tx.row("saga_lock", id=saga.id)
-            if row is None or row.state != SagaState.IN_PROGRESS or row.lease_owner != self.owner:
+            if row is None or row.state != SagaState.IN_PROGRESS or row.lease_owner != owner:
                 log.warning("saga.lease_lost", saga_id=str(saga.id), step=step.name)
                 return False
             if failure is not None:
@@ -218,19 +224,17 @@ class Engine:
             if undoings[0] != step_name:
                 return False
             step = kind.step(step_name)
-            external = isinstance(step, ExternalStep)
-            if external:
-                set_step(tx, saga_id, step_name, StepState.COMPENSATING)
-                advance(tx, saga_id, SagaState.COMPENSATING, lease_owner=self.owner)
-            else:
+            if not isinstance(step, ExternalStep):
                 return self._undone(tx, kind, row, step)
-        assert isinstance(step, ExternalStep)
+            owner = self._new_lease()
+            set_step(tx, saga_id, step_name, StepState.COMPENSATING)
+            advance(tx, saga_id, SagaState.COMPENSATING, lease_owner=owner)
         saga = Saga.from_row(row)
-        with Lease(self.platform.database, saga_id, self.owner, release_on_error=True):
+        with Lease(self.platform.database, saga_id, owner, release_on_error=True):
             step.act_undo(self.platform, saga)
         with self.platform.database.begin() as tx:
             row = tx.row("saga_lock", id=saga_id)
-            if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != self.owner:
+            if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != owner:
                 return False
             return self._undone(tx, kind, row, step)
 

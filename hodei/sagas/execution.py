@@ -91,8 +91,6 @@ class AssignWorker(Step):
         """Release the worker: it is not trusted with anything more, and its attempt is over."""
         worker_id = saga.uuid("worker_id")
         reason = saga.failure.message if saga.failure else "its job was taken away"
-        if tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason=reason):
-            tx.after_commit(lambda: platform.courier.destroy(worker_id))
         execution = _execution(tx, saga)
         if execution is not None:
             tx.execute(
@@ -104,6 +102,8 @@ class AssignWorker(Step):
                 error_message=reason,
             )
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{saga.correlation_id}"))
+        if tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason=reason):
+            tx.after_commit(lambda: platform.courier.destroy(worker_id))
 
 
 class ExecuteJob(Step):
@@ -250,16 +250,14 @@ class Execution(SagaType):
     def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
         """The worker was lost, or did not take the job: another attempt, or the end."""
         job = tx.row("job_lock", id=saga.uuid("job_id"))
+        self._release_unused(platform, tx, saga)
         if job is None or saga.failure is None or job.worker_id not in (None, saga.uuid("worker_id")):
             return
-        waiting = (
-            job.state in (JobState.SCHEDULED, JobState.PENDING)
-            and job.attempts == saga.metadata["attempt"] - 1
-        )
-        assigned = (
-            job.state in (JobState.ASSIGNED, JobState.RUNNING) and job.attempts == saga.metadata["attempt"]
-        )
-        if not (waiting or assigned) or (waiting and job.state == JobState.PENDING):
+        before, given = saga.metadata["attempt"] - 1, saga.metadata["attempt"]
+        waiting = job.state in (JobState.PENDING, JobState.SCHEDULED) and job.attempts == before
+        assigned = job.state in (JobState.ASSIGNED, JobState.RUNNING) and job.attempts == given
+        cancelled = job.state == JobState.PENDING and job.cancel_requested_at is not None
+        if cancelled or not (waiting or assigned):
             return
         settle_attempt(
             platform,
@@ -270,3 +268,14 @@ class Execution(SagaType):
             end=JobState.FAILED,
             actor=saga.actor,
         )
+
+    def _release_unused(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
+        """A worker that is still reserved for the job and did not get it is ended: nobody else could use it."""
+        worker_id = saga.uuid("worker_id")
+        worker = tx.row("worker_lock", id=worker_id)
+        if worker is None or worker.state != WorkerState.READY or worker.reserved_for != saga.uuid("job_id"):
+            return
+        if tx.scalar(
+            "worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="its job was taken away"
+        ):
+            tx.after_commit(lambda: platform.courier.destroy(worker_id))

@@ -6,7 +6,8 @@ Metadata: ``provider_id``, ``worker_id``, ``deadline`` (ISO time), and for a job
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from hodei.domain.causes import Failure
@@ -19,6 +20,9 @@ from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFail
 from hodei.storage.transaction import Transaction
 
 PULL_RESULT_IS_FRESH_FOR = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(seconds=20)
+"""How soon an image is asked for again: the message that asks for its pull, or the puller, may have been lost."""
+
 CONNECT_S = 120.0
 """How long a worker that was started may take to connect: Python's start and a few round trips, on a busy host."""
 
@@ -112,6 +116,7 @@ class CreateInfrastructure(ExternalStep):
 
     def act(self, platform: Platform, saga: Saga) -> Done | Wait:
         provider_id, image = saga.uuid("provider_id"), saga.metadata.get("image")
+        began = time.monotonic()
         try:
             provider = platform.providers.get(provider_id)
             resource_id = provider.start(self._request(platform, saga))
@@ -119,9 +124,8 @@ class CreateInfrastructure(ExternalStep):
             return self._await_image(platform, saga, missing)
         except ProviderError as error:
             raise StepFailed(error.failure) from error
-        return Done(
-            output={"resource_id": resource_id, "image": image, "created_at": datetime.now(UTC).isoformat()}
-        )
+        created_at = saga.now + timedelta(seconds=time.monotonic() - began)  # by the database's clock
+        return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
 
     def _request(self, platform: Platform, saga: Saga) -> WorkerRequest:
         metadata = saga.metadata
@@ -152,8 +156,8 @@ class CreateInfrastructure(ExternalStep):
             raise StepFailed(
                 Failure(code="ERR_3005", message=f"The image {missing.image} was not there in time.")
             )
-        platform.courier.pull(provider_id, missing.image)
-        return Wait(until=_deadline(saga), metadata={"awaits_image": missing.image})
+        until = min(_deadline(saga), saga.now + LOOK_AGAIN)
+        return Wait(until=until, metadata={"awaits_image": missing.image})
 
     def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
         if isinstance(answer, Done):
@@ -162,6 +166,11 @@ class CreateInfrastructure(ExternalStep):
                 id=saga.uuid("worker_id"),
                 resource_id=answer.output["resource_id"],
             )
+            return
+        provider_id, missing = saga.uuid("provider_id"), answer.metadata["awaits_image"]
+        tx.after_commit(
+            lambda: platform.courier.pull(provider_id, missing)
+        )  # a quick pull finds the saga waiting
 
     def act_undo(self, platform: Platform, saga: Saga) -> None:
         worker_id = saga.uuid("worker_id")

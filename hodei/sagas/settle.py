@@ -72,7 +72,7 @@ def _retry(
     changed = tx.execute(
         "job_set_pending_again",
         id=job.id,
-        from_states=[state.value for state in JOB_ACTIVE],
+        from_states=[*(state.value for state in JOB_ACTIVE), JobState.PENDING.value],
         fence=job.attempts,
         delay_s=decision.delay_s,
         infra=0 if decision.paid_by_user else 1,

@@ -49,6 +49,7 @@ def register(
         raise UpgradeRequired()
     session_hash = token_hash(registration["session_token"])
     with platform.database.begin() as tx:
+        tx.row("worker_lock", id=worker_id)  # before its token, as everybody does who ends a worker
         reason = _spend(tx, worker_id, token_hash(one_time_token), session_hash)
         if reason is None:
             agent = {name: value for name, value in registration.items() if name != "session_token"}
@@ -75,6 +76,8 @@ def _spend(tx: Transaction, worker_id: UUID, hashed: bytes, session_hash: bytes)
         return "the token was used before"
     if token.expired:
         return "the token has expired"
+    if token.worker_state in (WorkerState.TERMINATING, WorkerState.TERMINATED):
+        return "the worker is being ended"
     tx.execute("token_spend", token_hash=hashed, session_hash=session_hash)
     tx.execute("token_insert", token_hash=session_hash, worker_id=worker_id, kind="session", ttl_s=None)
     tx.record("worker", worker_id, "WorkerRegistered", {}, actor="agent")
@@ -233,18 +236,19 @@ def accept(platform: Platform, agent: AgentIdentity, execution_id: UUID, fence: 
     """The agent has the job and asks whether it still may start it. Raises StaleAttempt when it must not."""
     with platform.database.begin() as tx:
         execution = _execution(tx, agent, execution_id, fence)
-        first = execution.accepted_at is None
-        if not tx.execute("execution_set_accepted", id=execution_id, fence=fence):
+        if not _ensure_accepted(tx, execution, fence):
             raise StaleAttempt()
-        if first:
-            tx.record(
-                "job",
-                execution.job_id,
-                "JobAccepted",
-                {"worker_id": str(agent.worker_id), "attempt": fence},
-                actor="agent",
-            )
     return {"lease_s": platform.settings.lease_s}
+
+
+def _ensure_accepted(tx: Transaction, execution: Row, fence: int) -> bool:
+    """Note that the agent has the job, once; False when it may not have it. Whatever it says first implies this."""
+    if not tx.execute("execution_set_accepted", id=execution.id, fence=fence):
+        return False
+    if execution.accepted_at is None:
+        payload = {"worker_id": str(execution.worker_id), "attempt": fence}
+        tx.record("job", execution.job_id, "JobAccepted", payload, actor="agent")
+    return True
 
 
 def started(
@@ -253,6 +257,7 @@ def started(
     """The job's process runs: the job is RUNNING, because the agent said so."""
     with platform.database.begin() as tx:
         execution = _execution(tx, agent, execution_id, fence)
+        _ensure_accepted(tx, execution, fence)
         if tx.execute("execution_set_running_if_pending", id=execution_id, fence=fence):
             if not tx.execute("job_set_running_if_assigned", id=execution.job_id, fence=fence):
                 raise StaleAttempt()
@@ -276,6 +281,8 @@ def store_frames(
             execution = _execution(tx, agent, execution_id, fence)
             acknowledged = store.append(tx, execution, received)
             job_id = execution.job_id
+            if execution.reported_at is not None and execution.live:  # the result was quicker than its log
+                engine(platform).wake(tx, "EXECUTION", execution.saga_id, "CompleteJob")
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{job_id}"))
     except frames.FrameError as error:
         raise InvalidInput(f"These are not log frames: {error}.") from error
@@ -306,6 +313,7 @@ def report_result(
 
 def _ensure_started(tx: Transaction, execution: Row, fence: int) -> None:
     """A job that was never started, because it could not be, has been RUNNING for no time: its events stay in order."""
+    _ensure_accepted(tx, execution, fence)
     if tx.execute("execution_set_running_if_pending", id=execution.id, fence=fence):
         tx.execute("job_set_running_if_assigned", id=execution.job_id, fence=fence)
         tx.record(

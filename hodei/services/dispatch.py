@@ -59,7 +59,8 @@ def _dispatch_to(platform: Platform, provider_id: UUID, names: list[str]) -> int
             return 0
         room = 0
         if platform.settings.provisioning_enabled:
-            room = provider.max_workers - provider.places_taken - provider.places_promised
+            promised = tx.scalar("provider_places_promised", id=str(provider_id))
+            room = provider.max_workers - provider.places_taken - promised
         given = 0
         for job in tx.rows("job_queue_head", names=names, limit=BATCH):
             if _give_to_idle_worker(platform, tx, job, provider):
@@ -86,7 +87,7 @@ def _give_to_idle_worker(platform: Platform, tx: Transaction, job: Row, provider
 
 def _provision_for(platform: Platform, tx: Transaction, job: Row, provider: Row) -> None:
     spec = JobSpec.from_json(job.spec)
-    attempt, attempt_try = job.attempts + 1, job.infra_retries
+    attempt, attempt_try = job.attempts + 1, _try_of(job, spec)
     made = worker_id(job.id, attempt, attempt_try)
     if not tx.execute("job_set_scheduled_if_pending", id=job.id, provider_id=provider.id, worker_id=made):
         return
@@ -113,6 +114,11 @@ def _provision_for(platform: Platform, tx: Transaction, job: Row, provider: Row)
     )
 
 
+def _try_of(job: Row, spec: JobSpec) -> int:
+    """How often the next attempt was tried before, whoever paid: each try has ids of its own."""
+    return job.infra_retries + spec.retries - job.user_retries
+
+
 def start_execution(
     platform: Platform, tx: Transaction, job: Row, *, worker: UUID, provider_id: UUID
 ) -> None:
@@ -121,7 +127,7 @@ def start_execution(
     engine(platform).start(
         tx,
         "EXECUTION",
-        saga_id=saga_id("EXECUTION", job.id, attempt, job.infra_retries),
+        saga_id=saga_id("EXECUTION", job.id, attempt, _try_of(job, JobSpec.from_json(job.spec))),
         subject_id=worker,
         correlation_id=job.id,
         actor=ACTOR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -61,7 +62,15 @@ def _saga(row: Row) -> dict[str, Any]:
         "started_at",
         "completed_at",
     )
-    return {name: row[name] for name in names} | {"status": row.state.lower(), "steps": row.steps or []}
+    steps = [
+        step | {name: _time(step[name]) for name in ("started_at", "completed_at")}
+        for step in row.steps or []
+    ]
+    return {name: row[name] for name in names} | {"status": row.state.lower(), "steps": steps}
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _sagas(tx: Transaction, **filters: Any) -> list[Row]:

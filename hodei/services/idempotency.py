@@ -23,8 +23,8 @@ class RequestKey:
     body_hash: bytes
 
     @classmethod
-    def of(cls, method: str, path: str, key: str, body: bytes) -> RequestKey:
-        return cls(scope=f"{method} {path}", key=key, body_hash=hashlib.sha256(body).digest())
+    def of(cls, scope: str, key: str, body: bytes) -> RequestKey:
+        return cls(scope=scope, key=key, body_hash=hashlib.sha256(body).digest())
 
 
 def once(tx: Transaction, key: RequestKey | None, act: Callable[[], Any]) -> Any:

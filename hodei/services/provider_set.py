@@ -37,6 +37,9 @@ class ConfiguredProviders:
         """The provider. Raises ProviderError when there is none, or when its configuration cannot be used."""
         row = self._configured().get(provider_id)
         if row is None:
+            self._read_at = float("-inf")  # it may have been added since they were read
+            row = self._configured().get(provider_id)
+        if row is None:
             raise ProviderError(Failure(code="ERR_4001", message=f"There is no provider {provider_id}."))
         with self._lock:
             opened = self._open.get(provider_id)

@@ -42,6 +42,7 @@ def notice_emptied_broker(platform: Platform) -> int:
 def nudge_sagas(platform: Platform) -> int:
     """Open sagas whose deadline passed, whose runner died, or whose message got lost: one message each, with back-off."""
     with platform.database.begin() as tx:
+        tx.execute("sagas_hurry_overlooked", limit=BATCH)
         due = tx.rows("sagas_to_nudge", limit=BATCH)
         for saga in due:
             tx.execute("saga_nudged", id=saga.id)
@@ -73,14 +74,30 @@ def end_overdue_jobs(platform: Platform) -> int:
 def watch_workers(platform: Platform) -> int:
     """Ask the providers about workers that do not connect, and about those that have gone silent."""
     settings = platform.settings
+    lost = _lose_attempts_without_worker(platform)
     with platform.database.begin() as tx:
         since = tx.scalar("reachable_since")
         if since is None:
-            return 0  # no door is open: no worker can be blamed for its silence
+            return lost  # no door is open: no worker can be blamed for its silence
         suspects = tx.rows(
             "workers_to_watch", reachable_since=since, lost_after_s=settings.worker_lost_after, limit=BATCH
         )
-    return sum(_watch(platform, worker) for worker in suspects)
+    return lost + sum(_watch(platform, worker) for worker in suspects)
+
+
+def _lose_attempts_without_worker(platform: Platform) -> int:
+    """An attempt whose worker was ended from elsewhere, without a result: nobody will ever report it."""
+    with platform.database.begin() as tx:
+        orphaned = tx.rows("executions_without_worker", limit=BATCH)
+        for row in orphaned:
+            tx.execute(
+                "execution_set_lost",
+                id=row.id,
+                error_code="ERR_2006",
+                error_message=f"The worker was ended before it reported: {row.termination_reason or 'no reason given'}",
+            )
+            engine(platform).wake(tx, "EXECUTION", row.saga_id, "ExecuteJob")
+    return len(orphaned)
 
 
 def _watch(platform: Platform, worker: Row) -> int:
@@ -110,7 +127,8 @@ def _never_connects(platform: Platform, worker: Row, view: ResourceView) -> int:
             id=worker.id,
             failure={"code": failure.code, "message": failure.message},
         )
-        engine(platform).wake(tx, "PROVISIONING", worker.provisioning_saga_id, "PublishProvisionedEvent")
+        if changed:
+            engine(platform).wake(tx, "PROVISIONING", worker.provisioning_saga_id, "PublishProvisionedEvent")
     return changed
 
 

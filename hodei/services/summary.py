@@ -26,10 +26,8 @@ def summary(platform: Platform) -> dict[str, Any]:
             "depth": waiting.waiting if waiting else 0,
             "oldest": waiting.oldest if waiting else None,
         },
-        "workers": [
-            {"state": row.state, "provider_type": row.provider_type, "count": row.workers} for row in workers
-        ],
-        "sagas": [{"type": row.saga_type, "state": row.state, "count": row.sagas} for row in sagas],
+        "workers": {row.state.lower(): row.workers for row in workers},
+        "sagas": {row.state.lower(): row.sagas for row in sagas},
         "outbox": {
             "pending": outbox.pending if outbox else 0,
             "oldest_s": float(outbox.oldest_s) if outbox and outbox.oldest_s is not None else None,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from flask import Response, g
+from pydantic import BaseModel
 
 from hodei.api.current import OPERATOR, platform
 from hodei.api.paging import page_response
 from hodei.api.routing import LINK, Routes, described
-from hodei.api.schemas.common import JobPath
+from hodei.api.schemas.common import JobPath, OnceHeader
 from hodei.api.schemas.job_in import BatchIn, JobIn
 from hodei.api.schemas.job_out import Job, JobList, JobQuery, JobsQuery, Why
 from hodei.api.serialise import json_response
 from hodei.errors import InvalidInput
 from hodei.services import jobs, submit, why
+from hodei.services.idempotency import RequestKey
 
 routes = Routes("jobs", "JobExecutionService")
 
@@ -20,20 +22,30 @@ _LOCATION = {"Location": {"description": "The job's address.", "schema": {"type"
 
 
 @routes.route_of("POST", "/jobs", {201: described(Job, headers=_LOCATION)}, problems=(404, 409))
-def submit_job(body: JobIn) -> Response:
+def submit_job(header: OnceHeader, body: JobIn) -> Response:
     """Submit a job
 
     It is stored and queued. Without a command it is a definition that waits in its pipeline.
     """
-    job = submit.submit_job(platform(), body.to_new_job(), actor=OPERATOR, request_id=g.request_id)
+    key = _key("POST /jobs", header, body)
+    job = submit.submit_job(platform(), body.to_new_job(), actor=OPERATOR, request_id=g.request_id, key=key)
     return json_response(job, 201, headers={"Location": f"/api/v1/jobs/{job['id']}"})
 
 
 @routes.route_of("POST", "/jobs/batch", {201: JobList}, problems=(404, 409))
-def submit_batch(body: BatchIn) -> Response:
+def submit_batch(header: OnceHeader, body: BatchIn) -> Response:
     """Submit several jobs, all or none"""
     new = [job.to_new_job() for job in body.jobs]
-    return json_response(submit.submit_jobs(platform(), new, actor=OPERATOR, request_id=g.request_id), 201)
+    key = _key("POST /jobs/batch", header, body)
+    return json_response(
+        submit.submit_jobs(platform(), new, actor=OPERATOR, request_id=g.request_id, key=key), 201
+    )
+
+
+def _key(scope: str, header: OnceHeader, body: BaseModel) -> RequestKey | None:
+    if header.key is None:
+        return None
+    return RequestKey.of(scope, header.key, body.model_dump_json().encode())
 
 
 @routes.route_of("GET", "/jobs", {200: described(JobList, headers=LINK)})

@@ -99,6 +99,20 @@ class Failure(Out):
     actions: list[str]
 
 
+class OnceHeader(BaseModel):
+    """A request that may be sent again."""
+
+    key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="Sent again within 24 hours with the same body, the first answer comes again; with another, 409.",
+        json_schema_extra={"example": "9c5b94b1-35ad-49bb-b118-8e8fc24abf80"},
+    )
+
+
 class JobPath(BaseModel):
     """A job's id."""
 

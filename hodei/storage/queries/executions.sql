@@ -75,3 +75,10 @@ ON CONFLICT (execution_id) DO UPDATE SET storage_uri = EXCLUDED.storage_uri, siz
 -- The clock found out that its worker is gone; a result that was reported before wins. EXECUTION ends the attempt.
 UPDATE hodei.executions SET error_code = :error_code, error_message = :error_message
  WHERE id = :id AND state IN ('pending', 'running') AND reported_at IS NULL AND error_code IS NULL;
+
+-- name: executions_without_worker
+-- Live attempts whose worker is TERMINATED and that nobody reported or gave up.
+SELECT e.id, e.saga_id, w.termination_reason
+  FROM hodei.executions e JOIN public.workers w ON w.id = e.worker_id
+ WHERE e.state IN ('pending', 'running') AND e.reported_at IS NULL AND e.error_code IS NULL AND w.state = 'TERMINATED'
+ LIMIT :limit;

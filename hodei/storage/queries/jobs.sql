@@ -50,14 +50,17 @@ UPDATE public.jobs
 SELECT id, name, state FROM public.jobs WHERE id = :id;
 
 -- name: job_queue_head
--- What may run at a provider, in the order in which it should; rows that another dispatcher holds are left to it.
+-- What may run at a provider, in the order in which it should; rows that another dispatcher holds are left to it, and so
+-- are jobs that a worker is reserved for: those are being given to it.
 SELECT id, spec, priority, attempts, infra_retries, user_retries, requested_provider, labels
   FROM public.jobs
  WHERE state = 'PENDING' AND NOT held AND requested_provider = ANY(CAST(:names AS text[]))
    AND due_at <= clock_timestamp() AND cancel_requested_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM public.workers w
+                    WHERE w.reserved_for = jobs.id AND w.state IN ('CREATING', 'CONNECTING', 'READY'))
  ORDER BY priority DESC, queued_at, id
  LIMIT :limit
-   FOR UPDATE SKIP LOCKED;
+   FOR UPDATE OF jobs SKIP LOCKED;
 
 -- name: job_queue_overdue
 -- Jobs that waited longer than they may.

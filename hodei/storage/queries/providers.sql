@@ -28,11 +28,14 @@ UPDATE public.provider_configs
 RETURNING status;
 
 -- name: provider_lock
-SELECT p.*,
-       (SELECT count(*) FROM public.sagas s JOIN public.saga_steps st ON st.saga_id = s.id AND st.step_order = 1
-         WHERE s.saga_type = 'PROVISIONING' AND s.state IN ('PENDING', 'IN_PROGRESS')
-           AND st.state IN ('PENDING', 'IN_PROGRESS') AND s.metadata ->> 'provider_id' = p.id::text) AS places_promised
-  FROM public.provider_configs p WHERE p.id = :id FOR NO KEY UPDATE OF p;
+SELECT * FROM public.provider_configs WHERE id = :id FOR NO KEY UPDATE;
+
+-- name: provider_places_promised
+-- The places that sagas are about to take. Counted after the lock, in a statement of its own: one that waited for the
+-- lock would not see what its holder has promised.
+SELECT count(*) FROM public.sagas s JOIN public.saga_steps st ON st.saga_id = s.id AND st.step_order = 1
+ WHERE s.saga_type = 'PROVISIONING' AND s.state IN ('PENDING', 'IN_PROGRESS')
+   AND st.state IN ('PENDING', 'IN_PROGRESS') AND s.metadata ->> 'provider_id' = CAST(:id AS text);
 
 -- name: provider_take_place
 -- The one guarded update that takes a place: however many controllers ask, max_workers is never exceeded.

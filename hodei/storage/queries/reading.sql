@@ -104,8 +104,8 @@ SELECT state, count(*) AS jobs FROM public.jobs
  WHERE state IN ('SUCCEEDED', 'FAILED', 'CANCELLED', 'TIMEOUT') AND created_at > clock_timestamp() - interval '1 day' GROUP BY state;
 
 -- name: summary_workers
-SELECT state, provider_type, count(*) AS workers FROM public.workers WHERE state <> 'TERMINATED' GROUP BY state, provider_type;
+SELECT state, count(*) AS workers FROM public.workers WHERE state <> 'TERMINATED' GROUP BY state;
 
 -- name: summary_sagas
-SELECT saga_type, state, count(*) AS sagas FROM public.sagas
- WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') GROUP BY saga_type, state;
+SELECT state, count(*) AS sagas FROM public.sagas
+ WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') GROUP BY state;

@@ -63,6 +63,24 @@ SELECT id, saga_type, state, nudges FROM public.sagas
  ORDER BY nudge_after LIMIT :limit
    FOR UPDATE SKIP LOCKED;
 
+-- name: sagas_hurry_overlooked
+-- Sagas that wait for something that has been there for seconds: the message that said so got lost. They are due now.
+UPDATE public.sagas SET waiting_until = NULL, nudge_after = clock_timestamp()
+ WHERE id IN (
+    SELECT s.id FROM public.sagas s
+     WHERE s.state = 'IN_PROGRESS' AND s.waiting_until > clock_timestamp() + interval '12 s'
+       AND (s.lease_expires IS NULL OR s.lease_expires <= clock_timestamp())
+       AND (s.id IN (SELECT e.saga_id FROM hodei.executions e
+                      WHERE e.state IN ('pending', 'running')
+                        AND (e.reported_at < clock_timestamp() - interval '3 s'
+                             OR (e.reported_at IS NULL AND e.error_code IS NOT NULL)))
+            OR (s.saga_type = 'PROVISIONING'
+                AND EXISTS (SELECT 1 FROM public.workers w
+                             WHERE w.id = s.subject_id AND w.updated_at < clock_timestamp() - interval '3 s'
+                               AND (w.inbox_polled_at IS NOT NULL OR w.agent -> 'provider_failure' IS NOT NULL
+                                    OR w.state IN ('TERMINATING', 'TERMINATED')))))
+     LIMIT :limit FOR UPDATE OF s SKIP LOCKED);
+
 -- name: saga_nudged
 -- Back-off per saga: a minute at least, a quarter of an hour at most.
 UPDATE public.sagas

@@ -156,4 +156,4 @@ UPDATE public.workers SET last_heartbeat = clock_timestamp(), usage = CAST(:usag
 -- name: worker_set_provider_failure
 -- What the provider knows of a worker that will never connect.
 UPDATE public.workers SET agent = agent || jsonb_build_object('provider_failure', CAST(:failure AS jsonb)), updated_at = clock_timestamp()
- WHERE id = :id AND state IN ('CREATING', 'CONNECTING');
+ WHERE id = :id AND state IN ('CREATING', 'CONNECTING') AND agent -> 'provider_failure' IS NULL;

@@ -1,0 +1,132 @@
+"""From inside a job: its own things and nothing of the platform's, however hard it looks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.containers import containers, inspect
+from support.platform import RunningPlatform
+from support.waiting import until
+
+PRYING = Path(__file__).parents[1] / "support" / "prying.py"
+OWN = {"HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT"}
+AGENTS_OWN = {"HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID"}
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+ALWAYS = OWN | {"PATH", "HOME", "LANG", "TMPDIR"}
+FROM_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+"""What shells and Python itself set when they start."""
+
+
+def pry(platform: RunningPlatform, provider: str, folders: str, script: Path = PRYING) -> dict[str, Any]:
+    """What the prying job found, after a look that it can find at all; ``tokens`` are the hashes of its worker's."""
+    planted = secrets.token_urlsafe(32)
+    submitted = platform.hodei(
+        "job", "run", "--provider", provider, "--script", str(script),
+        "--env", f"PLANTED={planted}", "--env", f"PRY_IN={folders}",
+    )  # fmt: skip
+    job_id = submitted.stdout.strip()
+    tokens: dict[str, str] = {}
+
+    def ended() -> bool:
+        tokens.update(platform.sql(TOKENS_OF_JOB, job_id))
+        return bool(platform.sql("SELECT 1 FROM jobs WHERE id::text = %s AND completed_at IS NOT NULL", job_id))
+
+    until(ended, within_s=60, what="the job's end")
+    logs = platform.hodei("job", "logs", job_id)
+    seen = json.loads(logs.stdout)
+    assert digest(planted) in seen["found"], "it finds what it may"
+    assert seen["me"] in seen["read"]["memories"]
+    assert tokens.keys() == {"one_time", "session"}
+    return seen | {"job_id": job_id, "tokens": tokens}
+
+
+TOKENS_OF_JOB = """
+    SELECT kind, encode(token_hash, 'hex') FROM hodei.worker_tokens
+     WHERE worker_id = (SELECT worker_id FROM jobs WHERE id::text = %s)
+"""
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_found_no_token(seen: dict[str, Any]) -> None:
+    assert [kind for kind, value in seen["tokens"].items() if value in seen["found"]] == []
+
+
+def check_own_things(seen: dict[str, Any]) -> None:
+    assert ALWAYS <= seen["env"].keys() <= ALWAYS | FROM_THE_SHELL | {"PLANTED", "PRY_IN"}
+    assert seen["env"]["HODEI_JOB_ID"] == seen["job_id"] and seen["env"]["HODEI_ATTEMPT"] == "1"
+    assert seen["cwd"] == seen["env"]["HOME"] and seen["in_home"] == []
+
+
+@pytest.mark.docker
+def test_a_docker_job_reads_neither_token(docker_running: RunningPlatform) -> None:
+    # when
+    seen = pry(docker_running, "docker", "/tmp:/var/tmp:/home:/opt:/run:/root")
+
+    # then
+    check_own_things(seen)
+    assert seen["uid"] != 0
+    assert seen["read"]["environments"] == [] and seen["read"]["memories"] == [seen["me"]]
+    check_found_no_token(seen)
+
+
+def test_a_process_job_reads_neither_token_and_nothing_of_the_platforms_environment(
+    running: RunningPlatform, tmp_path: Path
+) -> None:
+    # given
+    script = tmp_path / "prying"
+    script.write_text(PRYING.read_text().replace("/usr/bin/env python3", sys.executable))
+
+    # when
+    seen = pry(running, "process", running.env["HODEI_DATA_DIR"], script)
+
+    # then
+    check_own_things(seen)
+    check_found_no_token(seen)
+    for name in ("HODEI_DATABASE_URL", "HODEI_REDIS_URL", "HODEI_SECRET_KEY"):
+        assert digest(running.env[name]) not in seen["found"], name
+
+
+@pytest.mark.docker
+def test_docker_shows_no_secret_but_the_spent_one_time_token(
+    docker_running: RunningPlatform,
+) -> None:
+    # given
+    submitted = docker_running.hodei(
+        "job", "run", "--provider", "docker", "--command", 'test "$THE_SECRET" = tell-nobody && echo ready && sleep 2',
+        "--secret-env", "THE_SECRET", env={"THE_SECRET": "tell-nobody"},
+    )  # fmt: skip
+    job_id = submitted.stdout.strip()
+
+    # when
+    with docker_running.client() as client:
+        until(lambda: client.job(job_id).log.entries, what="the job's first line")
+        [name] = containers(docker_running, f"label=hodei.job.id={job_id}")
+        shown = inspect(name)
+        tokens = dict(docker_running.sql(TOKENS_OF_JOB, job_id))
+        spent = docker_running.sql(
+            "SELECT used_at IS NOT NULL FROM hodei.worker_tokens WHERE encode(token_hash, 'hex') = %s",
+            tokens["one_time"],
+        )
+        ended = client.wait(job_id)
+
+    # then
+    variables = dict(item.split("=", 1) for item in shown["Config"]["Env"])
+    assert {name for name in variables if name.startswith("HODEI_")} == AGENTS_OWN
+    assert digest(variables["HODEI_TOKEN"]) == tokens["one_time"] and spent == [(True,)]
+    everything = json.dumps(shown)
+    for secret in ("tell-nobody", docker_running.database_url, docker_running.env["HODEI_SECRET_KEY"]):
+        assert secret not in everything
+    words = TOKEN.findall(everything.replace(variables["HODEI_TOKEN"], ""))
+    assert tokens["session"] not in {digest(word) for word in words}
+    assert ended.status == "succeeded"
