@@ -28,6 +28,16 @@ class ServersNotStarted(HodeiError):
     exit_code = 1
 
 
+SECRET_VARIABLES = (
+    "HODEI_DATABASE_URL",
+    "DATABASE_URL",
+    "HODEI_REDIS_URL",
+    "HODEI_SECRET_KEY",
+    "HODEI_API_TOKEN",
+)
+"""Wiped from what ``/proc`` shows of a server once it runs; it has read them by then."""
+
+
 class Service(StrEnum):
     ORCHESTRATOR = "orchestrator"
     SCHEDULER = "scheduler"
@@ -140,7 +150,14 @@ def psql(
 
 
 def _run(module: str, *given: Any) -> None:
-    """Calls the module's ``run``; what it returns, if anything, is the exit code."""
+    """Calls the module's ``run``; what it returns, if anything, is the exit code.
+
+    A server's environment and memory hold what no job on this machine may read.
+    """
+    from hodei_agent.linux import make_undumpable, wipe_environment
+
+    make_undumpable()
+    wipe_environment(os.environ.get(name, "") for name in SECRET_VARIABLES)
     with _said_in_a_sentence():
         raise typer.Exit(import_module(module).run(*given) or 0)
 

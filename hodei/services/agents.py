@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from hodei.storage.transaction import Row, Transaction
 log = structlog.get_logger(__name__)
 
 POLL_S = 25.0
+UNKNOWN_SESSION = "This session is not known: its worker has ended, or was never registered here."
 LOOK_EVERY_S = POLL_S
 """A waiting inbox is not looked at by itself: the wake-ups' sweep looks at all of a process at once."""
 
@@ -35,6 +36,7 @@ class AgentIdentity:
 
     worker_id: UUID
     provider_id: UUID | None = None
+    session_hash: bytes = field(default=b"", repr=False)
 
 
 def register(
@@ -113,7 +115,10 @@ def _session(platform: Platform, worker: Row) -> dict[str, Any]:
 
 
 class Sessions:
-    """Session tokens seen lately, so that a call does not cost a look-up. An entry is trusted for a few seconds."""
+    """Session tokens seen lately, so that a call does not cost a look-up.
+
+    An entry is trusted for a few seconds after a look at the database: its own, or a heartbeat that found the worker.
+    """
 
     TRUSTED_FOR_S = 5.0
     LARGEST = 20_000
@@ -131,14 +136,24 @@ class Sessions:
             row = tx.row("session_find", token_hash=hashed)
         if row is None:
             self._seen.pop(hashed, None)
-            raise Unauthorized(
-                "This session is not known: its worker has ended, or was never registered here."
-            )
+            raise Unauthorized(UNKNOWN_SESSION)
         if len(self._seen) >= self.LARGEST:
             self._seen.clear()
-        identity = AgentIdentity(worker_id=row.worker_id, provider_id=row.provider_id)
+        identity = AgentIdentity(worker_id=row.worker_id, provider_id=row.provider_id, session_hash=hashed)
         self._seen[hashed] = (time.monotonic() + self.TRUSTED_FOR_S, identity)
         return identity
+
+    def found(self, agent: AgentIdentity, interval_s: float) -> None:
+        """A heartbeat found the worker: the session is trusted until after its next one."""
+        if agent.session_hash:
+            self._seen[agent.session_hash] = (
+                time.monotonic() + interval_s + self.TRUSTED_FOR_S,
+                agent,
+            )
+
+    def forget(self, agent: AgentIdentity) -> None:
+        """The worker has ended: nobody is trusted with its session."""
+        self._seen.pop(agent.session_hash, None)
 
 
 _sessions = Sessions()
@@ -326,13 +341,19 @@ def _ensure_started(tx: Transaction, execution: Row, fence: int) -> None:
 
 
 def heartbeat(platform: Platform, agent: AgentIdentity, beat: dict[str, Any]) -> dict[str, Any]:
-    """Renew the agent's lease, keep its measures, and name the executions that were superseded."""
+    """Renew the agent's lease, keep its measures, and name the executions that were superseded.
+
+    Raises Unauthorized when the worker has ended.
+    """
     usage = {name: value for name, value in beat.items() if name != "executions"}
     ids = [item["id"] for item in beat.get("executions", [])]
     with platform.database.begin() as tx:
-        tx.execute("heartbeat", id=agent.worker_id, usage=usage)
-        stale = tx.rows("executions_superseded", worker_id=agent.worker_id, ids=ids) if ids else []
-    return {"lease_s": platform.settings.lease_s, "stale": [str(row.id) for row in stale]}
+        seen = tx.row("heartbeat", id=agent.worker_id, usage=usage, execution_ids=ids)
+    if seen is None:
+        _sessions.forget(agent)
+        raise Unauthorized(UNKNOWN_SESSION)
+    _sessions.found(agent, platform.settings.heartbeat_interval)
+    return {"lease_s": platform.settings.lease_s, "stale": seen.superseded}
 
 
 def goodbye(platform: Platform, agent: AgentIdentity, reason: str) -> dict[str, Any]:

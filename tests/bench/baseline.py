@@ -38,7 +38,11 @@ def run_arguments(image: str) -> list[str]:
     flags += ["--log-driver", host["LogConfig"]["Type"]]
     for name, value in host["LogConfig"]["Config"].items():
         flags += ["--log-opt", f"{name}={value}"]
-    for flag, key in (("--add-host", "ExtraHosts"), ("--cap-drop", "CapDrop"), ("--security-opt", "SecurityOpt")):
+    for flag, key in (
+        ("--add-host", "ExtraHosts"),
+        ("--cap-drop", "CapDrop"),
+        ("--security-opt", "SecurityOpt"),
+    ):
         for value in host[key]:
             flags += [flag, value]
     for variable in body["Env"]:

@@ -15,8 +15,9 @@ from typing import Any
 
 from support.platform import E2E_IMAGE
 from support.waiting import until
-from tests.bench.baseline import docker_run
-from tests.bench.stage import Stage, arguments, open_stage, spread, table, verdict
+
+from bench.baseline import docker_run
+from bench.stage import Stage, arguments, open_stage, spread, table, verdict
 
 DOCKER_RATIO = 1.5
 PROCESS_S = 0.5
@@ -69,7 +70,9 @@ def _process(stage: Stage, count: int) -> bool:
         took, parts = _one(stage, "process")
         jobs.append(took)
         shares.append(parts)
-    table(f"Cold start on process: {count} jobs", ["what", "median (least to most)"], [["hodei", spread(jobs)]])
+    table(
+        f"Cold start on process: {count} jobs", ["what", "median (least to most)"], [["hodei", spread(jobs)]]
+    )
     _print_shares(shares)
     return verdict("cold start on process", statistics.median(jobs), PROCESS_S, " s")
 
@@ -98,7 +101,8 @@ def _parts(stage: Stage, job_id: str, submitted: datetime, answered: datetime) -
         )
     }
     events = platform.sql(
-        "SELECT event_type, payload ->> 'new_state', occurred_at FROM domain_events WHERE aggregate_id = %s", job_id
+        "SELECT event_type, payload ->> 'new_state', occurred_at FROM domain_events WHERE aggregate_id = %s",
+        job_id,
     )
     at = {kind if state in (None, "SUCCEEDED") else state: when for kind, state, when in events}
     resource, ready, reported = platform.sql(
@@ -106,7 +110,9 @@ def _parts(stage: Stage, job_id: str, submitted: datetime, answered: datetime) -
         " WHERE e.job_id = %s",
         job_id,
     )[0]
-    ready = platform.sql("SELECT started_at FROM sagas WHERE saga_type = 'EXECUTION' AND correlation_id = %s", job_id)
+    ready = platform.sql(
+        "SELECT started_at FROM sagas WHERE saga_type = 'EXECUTION' AND correlation_id = %s", job_id
+    )
     docker = _container_events(resource) if len(str(resource)) == 64 else {}
     created, started = docker.get("create"), docker.get("start")
     marks = [
@@ -132,7 +138,16 @@ def _parts(stage: Stage, job_id: str, submitted: datetime, answered: datetime) -
 def _container_events(container_id: str) -> dict[str, datetime]:
     """When the engine had made and started the container: its events are kept for a while."""
     now = int(time.time())
-    command = ["docker", "events", "--since", str(now - 60), "--until", str(now + 1), "--format", "{{json .}}"]
+    command = [
+        "docker",
+        "events",
+        "--since",
+        str(now - 60),
+        "--until",
+        str(now + 1),
+        "--format",
+        "{{json .}}",
+    ]
     done = subprocess.run(
         [*command, "--filter", f"container={container_id}"], capture_output=True, text=True, check=True
     )
@@ -156,7 +171,9 @@ def _until_none_left(stage: Stage, deployment: str) -> None:
     command = ["docker", "ps", "--all", "--quiet", "--filter", f"label=hodei.deployment={deployment}"]
 
     def none_left() -> bool:
-        return not _live_workers(stage) and not subprocess.run(command, capture_output=True, check=True).stdout
+        return (
+            not _live_workers(stage) and not subprocess.run(command, capture_output=True, check=True).stdout
+        )
 
     until(none_left, within_s=30, what="no worker's container left")
 

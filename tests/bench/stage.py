@@ -15,7 +15,6 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-
 from support.platform import RunningPlatform
 from support.servers import Servers, fresh_database, start_servers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -161,4 +162,4 @@ def _check_worker_ended(platform: RunningPlatform, job: dict[str, Any]) -> None:
 
 
 def _check_grows(times: list[Any]) -> None:
-    assert all(earlier < later for earlier, later in zip(times, times[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(times))

@@ -11,12 +11,14 @@ import os
 import re
 
 TOKEN = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-found = set()
+found = {}
+"""SHA-256 → where the first such word was."""
 read = {"environments": [], "memories": [], "files": 0}
 
 
-def note(content):
-    found.update(hashlib.sha256(word).hexdigest() for word in TOKEN.findall(content))
+def note(content, place):
+    for word in TOKEN.findall(content):
+        found.setdefault(hashlib.sha256(word).hexdigest(), place)
 
 
 def environments():
@@ -28,8 +30,10 @@ def environments():
             continue
         if int(pid) != os.getpid():
             read["environments"].append(int(pid))
-            found.update(hashlib.sha256(part.partition(b"=")[2]).hexdigest() for part in content.split(b"\0"))
-        note(content)
+            for part in content.split(b"\0"):
+                name, _, value = part.partition(b"=")
+                found.setdefault(hashlib.sha256(value).hexdigest(), f"{name.decode()} of process {pid}")
+        note(content, f"the environment of process {pid}")
 
 
 def above(pid):
@@ -51,7 +55,7 @@ def memory(pid):
                 if mode.startswith("rw") and end - start < 256 * 1024 * 1024:
                     try:
                         mem.seek(start)
-                        note(mem.read(end - start))
+                        note(mem.read(end - start), f"the memory of process {pid}")
                     except (OSError, ValueError):
                         continue
     except OSError:
@@ -67,7 +71,7 @@ def files():
                 try:
                     if os.path.isfile(path) and os.path.getsize(path) < 4 * 1024 * 1024:
                         with open(path, "rb") as file:
-                            note(file.read())
+                            note(file.read(), path)
                         read["files"] += 1
                 except OSError:
                     continue
@@ -77,5 +81,5 @@ environments()
 for pid in above(os.getpid()):
     memory(pid)
 files()
-print(json.dumps({"found": sorted(found), "read": read, "me": os.getpid(), "env": dict(os.environ), "cwd": os.getcwd(),
+print(json.dumps({"found": found, "read": read, "me": os.getpid(), "env": dict(os.environ), "cwd": os.getcwd(),
                   "in_home": os.listdir("."), "uid": os.getuid()}))

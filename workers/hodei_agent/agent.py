@@ -35,6 +35,7 @@ def run(arguments: list[str]) -> NoReturn:
         ours = settings.read(os.environ, arguments)
     except settings.SettingsError as error:
         _exit(EXIT_REFUSED, str(error))
+    linux.wipe_environment([ours.token])
     lease = Lease(PATIENCE_S)
     client = Client(ours.server, ours.token, lease)
     path = ours.path

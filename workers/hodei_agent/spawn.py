@@ -41,6 +41,11 @@ def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) ->
     stdout, stdout_end = _pipe()
     stderr, stderr_end = _pipe()
     agent, contained = os.getpid(), linux.dies_with_container()
+
+    def prepare() -> None:
+        linux.forbid_prying()
+        linux.die_with_parent(agent, signal.SIGKILL)
+
     try:
         process = subprocess.Popen(
             command,
@@ -50,7 +55,7 @@ def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) ->
             cwd=folder,
             env=environment,
             start_new_session=True,
-            preexec_fn=None if contained else lambda: linux.die_with_parent(agent, signal.SIGKILL),
+            preexec_fn=None if contained else prepare,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         os.close(stdout)

@@ -44,12 +44,6 @@ UPDATE hodei.executions
    SET last_frame = :last_frame, log_entries = log_entries + :entries, log_bytes = log_bytes + :bytes
  WHERE id = :id;
 
--- name: executions_superseded
--- Of these executions of this worker, those whose agent must end them.
-SELECT e.id FROM hodei.executions e
- WHERE e.worker_id = :worker_id AND e.id = ANY(CAST(:ids AS uuid[])) AND e.state NOT IN ('pending', 'running')
-   AND e.reported_at IS NULL;
-
 -- name: execution_live_of_worker
 SELECT * FROM hodei.executions WHERE worker_id = :worker_id AND state IN ('pending', 'running');
 

@@ -150,8 +150,17 @@ SELECT DISTINCT worker_id FROM hodei.worker_messages WHERE worker_id = ANY(CAST(
 SELECT id, state FROM public.workers WHERE id = ANY(CAST(:ids AS uuid[]));
 
 -- name: heartbeat
-UPDATE public.workers SET last_heartbeat = clock_timestamp(), usage = CAST(:usage AS jsonb)
- WHERE id = :id AND state <> 'TERMINATED';
+-- In one statement, because each worker sends one every few seconds: that it lives, and which of the executions that it
+-- names its agent must end. No row: the worker has ended.
+WITH seen AS (
+    UPDATE public.workers SET last_heartbeat = clock_timestamp(), usage = CAST(:usage AS jsonb)
+     WHERE id = :id AND state <> 'TERMINATED'
+ RETURNING id
+)
+SELECT ARRAY(SELECT CAST(e.id AS text) FROM hodei.executions e
+              WHERE e.worker_id = seen.id AND e.id = ANY(CAST(:execution_ids AS uuid[]))
+                AND e.state NOT IN ('pending', 'running') AND e.reported_at IS NULL) AS superseded
+  FROM seen;
 
 -- name: worker_set_provider_failure
 -- What the provider knows of a worker that will never connect.

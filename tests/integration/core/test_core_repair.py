@@ -1,0 +1,404 @@
+"""The clock finds what a lost message, a dead runner or a gone worker has stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hodei.providers.contract import ProviderError, ResourceState, ResourceView
+from hodei.services import agents, dispatch, repair
+from support.core import Core, failure, result
+
+
+def lose_messages(core: Core) -> None:
+    core.courier.kept.clear()
+
+
+def later(core: Core, seconds: float) -> None:
+    """As if that long had passed for sagas, executions and workers."""
+    shift = f"interval '{seconds} s'"
+    core.sql(f"UPDATE sagas SET nudge_after = nudge_after - {shift}, waiting_until = waiting_until - {shift}")
+    core.sql(f"UPDATE hodei.executions SET reported_at = reported_at - {shift}")
+    core.sql(f"UPDATE workers SET updated_at = updated_at - {shift}")
+
+
+def test_a_job_whose_every_message_is_lost_still_ends(core: Core) -> None:
+    """Redis is away from its first message to its last: the clock alone carries the job."""
+    # given
+    core.provider("here")
+    job_id = core.submit("here")
+    connected = False
+
+    # when
+    for _ in range(12):
+        lose_messages(core)
+        later(core, 30)
+        dispatch.look(core.platform)
+        lose_messages(core)
+        repair.nudge_sagas(core.platform)
+        core.drain()
+        job = core.job(job_id)
+        if core.sql("SELECT 1 FROM workers WHERE state = 'CONNECTING'") and not connected:
+            core.connect(job.worker_id)
+            connected = True
+        elif job.state == "ASSIGNED":
+            core.perform(job.worker_id)
+
+    # then
+    assert core.job(job_id).state == "SUCCEEDED"
+    assert [(saga.saga_type, saga.state) for saga in core.sagas(job_id)] == [
+        ("PROVISIONING", "COMPLETED"), ("EXECUTION", "COMPLETED"),
+    ]  # fmt: skip
+
+
+def test_a_result_whose_wake_up_is_lost_ends_its_job_all_the_same(core: Core) -> None:
+    # given a job without a time-out: its saga waits for years
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    core.perform(worker_id)
+    lose_messages(core)
+
+    # when a few seconds have passed
+    core.sql("UPDATE hodei.executions SET reported_at = reported_at - interval '4 s'")
+    repair.nudge_sagas(core.platform)
+    core.drain()
+
+    # then
+    assert core.job(job_id).state == "SUCCEEDED"
+
+
+def test_a_job_that_runs_is_left_alone_by_the_clock(core: Core) -> None:
+    # given
+    core.provider("here")
+    _, worker_id = core.to_running_worker("here")
+    given = core.assigned(worker_id)
+    agent = agents.AgentIdentity(worker_id=worker_id)
+    agents.accept(core.platform, agent, UUID(given["execution_id"]), 1)
+    agents.started(core.platform, agent, UUID(given["execution_id"]), 1, pid=1, at_us=1)
+    repair.nudge_sagas(core.platform)
+    core.drain()
+
+    # when
+    later(core, 3600)
+
+    # then
+    assert repair.nudge_sagas(core.platform) <= 1  # its start deadline is looked at once
+    core.drain()
+    assert repair.nudge_sagas(core.platform) == 0
+
+
+def test_a_worker_that_connected_while_its_wake_up_was_lost_completes_its_saga(core: Core) -> None:
+    # given
+    core.provider("here")
+    job_id = core.submit("here")
+    core.drain()
+    core.connect(core.job(job_id).worker_id)
+    lose_messages(core)
+
+    # when
+    core.sql("UPDATE workers SET updated_at = updated_at - interval '4 s'")
+    repair.nudge_sagas(core.platform)
+    core.drain()
+
+    # then
+    assert [row.state for row in core.sagas(job_id, "PROVISIONING")] == ["COMPLETED"]
+
+
+def open_the_door(core: Core) -> None:
+    core.sql(
+        "INSERT INTO hodei.loops (name, owner, interval_s, detail) VALUES ('door:t', 't', 5, "
+        "jsonb_build_object('up_since', clock_timestamp() - interval '2 h'))"
+    )
+
+
+def silence(core: Core, seconds: float) -> None:
+    core.sql(f"UPDATE workers SET last_heartbeat = clock_timestamp() - interval '{seconds} s'")
+
+
+def test_a_silent_worker_that_its_provider_shows_running_is_kept_until_it_is_given_up(core: Core) -> None:
+    # given
+    provider_id = core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    open_the_door(core)
+
+    # when
+    silence(core, 100)
+    assert repair.watch_workers(core.platform) == 0
+    assert core.worker(worker_id).state == "BUSY"
+    silence(core, 301)
+    assert repair.watch_workers(core.platform) == 1
+    core.drain()
+
+    # then it was stopped before its attempt was given up
+    assert core.places.get(provider_id).stops[0] == worker_id
+    assert core.job(job_id).state == "PENDING"
+    assert "JobRetried" in core.events(job_id)
+
+
+def test_a_provider_that_cannot_be_asked_loses_nobody(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider_id = core.provider("here")
+    _, worker_id = core.to_running_worker("here")
+    open_the_door(core)
+    silence(core, 3600)
+
+    def away(worker_id: UUID) -> ResourceView:
+        raise ProviderError(failure("ERR_5001"))
+
+    monkeypatch.setattr(core.places.get(provider_id), "inspect", away)
+
+    assert repair.watch_workers(core.platform) == 0
+    assert core.worker(worker_id).state == "BUSY"
+
+
+def test_our_own_downtime_is_no_workers_silence(core: Core) -> None:
+    # given workers that could not reach us for an hour
+    core.provider("here")
+    _, worker_id = core.to_running_worker("here")
+    silence(core, 3600)
+
+    # then: no door is open; and one that has just opened
+    assert repair.watch_workers(core.platform) == 0
+    core.sql(
+        "INSERT INTO hodei.loops (name, owner, interval_s, detail) VALUES ('door:t', 't', 5, "
+        "jsonb_build_object('up_since', clock_timestamp() - interval '10 s'))"
+    )
+    assert repair.watch_workers(core.platform) == 0
+    assert core.worker(worker_id).state == "BUSY"
+
+
+def test_a_result_that_came_before_the_worker_was_found_gone_counts(core: Core) -> None:
+    # given
+    provider_id = core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    core.perform(worker_id)
+    lose_messages(core)
+    core.places.get(provider_id).made.clear()
+    open_the_door(core)
+    silence(core, 60)
+
+    # when
+    repair.watch_workers(core.platform)
+    later(core, 30)
+    repair.nudge_sagas(core.platform)
+    core.drain()
+
+    # then
+    assert core.job(job_id).state == "SUCCEEDED"
+    assert core.job(job_id).attempts == 1
+
+
+def test_an_attempt_whose_worker_was_ended_from_elsewhere_is_given_up(core: Core) -> None:
+    # given a running job whose worker was terminated without its saga
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    with core.database.begin() as tx:
+        tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="somebody stopped it")
+    core.deliver(("destroy", worker_id))
+
+    # when
+    assert repair.watch_workers(core.platform) == 1
+    assert repair.watch_workers(core.platform) == 0
+    core.drain()
+
+    # then
+    job = core.job(job_id)
+    assert (job.state, job.error_code) == ("PENDING", "ERR_2006")
+
+
+def test_a_worker_that_ends_before_it_connects_is_said_once(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given
+    provider_id = core.provider("here")
+    job_id = core.submit("here")
+    core.drain()
+    worker_id = core.job(job_id).worker_id
+    open_the_door(core)
+    core.sql("UPDATE workers SET updated_at = updated_at - interval '2 s'")
+    view = ResourceView(worker_id=worker_id, state=ResourceState.EXITED, exit_code=1, failure=failure("ERR_1010"))
+    monkeypatch.setattr(core.places.get(provider_id), "inspect", lambda worker_id: view)
+
+    # when nobody takes the messages
+    for _ in range(5):
+        repair.watch_workers(core.platform)
+        core.sql("UPDATE workers SET updated_at = updated_at - interval '2 s'")
+
+    # then there is one
+    assert len(core.courier.kept) == 1
+    core.drain()
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("FAILED", "ERR_1010")
+
+
+def test_a_clock_behind_the_databases_cuts_no_workers_time_to_connect(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a controller whose clock is an hour behind
+    import datetime as real
+
+    class Behind(real.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real.datetime.now(tz) - real.timedelta(hours=1)
+
+    from hodei.sagas import provisioning
+
+    monkeypatch.setattr(provisioning, "datetime", Behind)
+    core.provider("here")
+
+    # when
+    job_id = core.submit("here")
+    core.drain()
+
+    # then
+    assert [row.state for row in core.sagas(job_id)] == ["IN_PROGRESS"]
+    assert core.job(job_id).state == "SCHEDULED"
+
+
+def test_a_worker_that_never_connects_costs_one_try(core: Core) -> None:
+    # given
+    provider_id = core.provider("here")
+    job_id = core.submit("here")
+    core.drain()
+    first = core.job(job_id).worker_id
+
+    # when
+    core.sql(
+        "UPDATE sagas SET nudge_after = now(), waiting_until = now(), metadata = metadata || "
+        "jsonb_build_object('deadline', clock_timestamp() - interval '1 s')"
+    )
+    repair.nudge_sagas(core.platform)
+    core.drain()
+
+    # then
+    job = core.job(job_id)
+    assert (job.state, job.error_code, job.infra_retries) == ("PENDING", "ERR_3005", 1)
+    assert core.worker(first).state == "TERMINATED"
+    assert core.places.get(provider_id).made == {}
+
+
+def test_a_worker_that_cannot_be_destroyed_is_tried_again_later(core: Core) -> None:
+    # given
+    provider_id = core.provider("here")
+    place = core.places.get(provider_id)
+    _, worker_id = core.to_running_worker("here")
+
+    def away(worker_id: UUID) -> None:
+        raise ProviderError(failure("ERR_5001"))
+
+    place.on_stop = away
+    core.perform(worker_id)
+    core.drain()
+    assert core.worker(worker_id).state == "TERMINATING"
+    assert core.places_taken(provider_id) == 1
+
+    # when it is tried at once, later, and twice
+    assert repair.destroy_workers(core.platform) == 0
+    place.on_stop = lambda worker_id: None
+    core.sql("UPDATE workers SET destroy_after = clock_timestamp()")
+    assert repair.destroy_workers(core.platform) == 1
+    assert repair.destroy_workers(core.platform) == 0
+
+    # then
+    assert core.worker(worker_id).state == "TERMINATED"
+    assert core.places_taken(provider_id) == 0
+
+
+def test_what_no_live_row_stands_for_is_removed_and_the_rest_is_left(core: Core) -> None:
+    # given
+    provider_id = core.provider("here")
+    place = core.places.get(provider_id)
+    _, worker_id = core.to_running_worker("here")
+    stray = UUID(int=7)
+    place.made[stray] = "stray"
+
+    # when
+    assert repair.remove_orphans(core.platform) == 1
+
+    # then
+    assert list(place.made) == [worker_id]
+
+
+def test_5000_waiting_sagas_get_one_message_each_per_minute(core: Core) -> None:
+    # given 5,000 sagas whose messages nobody takes
+    core.sql(
+        "INSERT INTO sagas (id, saga_type, state, subject_id, correlation_id, actor, nudge_after) "
+        "SELECT gen_random_uuid(), 'EXECUTION', 'PENDING', gen_random_uuid(), gen_random_uuid(), 't', clock_timestamp() "
+        "FROM generate_series(1, 5000)"
+    )
+    core.sql(
+        "INSERT INTO saga_steps (id, saga_id, step_name, step_order) SELECT gen_random_uuid(), id, step, n "
+        "FROM sagas, unnest(ARRAY['ValidateJob', 'AssignWorker', 'ExecuteJob', 'CompleteJob']) WITH ORDINALITY AS s(step, n)"
+    )
+
+    # when the clock looks for as long as it finds some
+    while repair.nudge_sagas(core.platform):
+        pass
+
+    # then
+    def messages() -> tuple[int, int]:
+        return len(core.courier.kept), len({message[2] for message in core.courier.kept})
+
+    assert messages() == (5000, 5000)
+
+    # and for the rest of that minute there are no more
+    soonest = "SELECT extract(epoch FROM min(nudge_after) - clock_timestamp()) AS s, max(nudges) AS most FROM sagas"
+    row = core.sql(soonest)[0]
+    assert 40 < row.s <= 60
+    assert row.most == 1
+
+
+def test_a_nudged_saga_is_left_alone_for_a_minute_and_then_for_longer(core: Core) -> None:
+    # given
+    core.provider("here")
+    core.submit("here")
+    dispatch.look(core.platform)
+    core.make_due()
+    waits = []
+
+    # when
+    for _ in range(7):
+        assert repair.nudge_sagas(core.platform) == 1
+        assert repair.nudge_sagas(core.platform) == 0
+        waits.append(core.sql("SELECT extract(epoch FROM nudge_after - clock_timestamp()) AS s FROM sagas")[0].s)
+        core.make_due()
+
+    # then
+    assert [round(float(s) / 60) for s in waits] == [1, 2, 4, 8, 15, 15, 15]
+
+
+def test_sagas_go_on_at_once_after_the_broker_was_emptied(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a saga that has been nudged often, and one that waits for the world
+    core.provider("here")
+    waiting = core.submit("here")
+    core.drain()
+    stuck = core.submit("here")
+    dispatch.look(core.platform)
+    lose_messages(core)
+    core.sql("UPDATE sagas SET nudges = 4, nudge_after = clock_timestamp() + interval '15 min' WHERE waiting_until IS NULL")
+    monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
+
+    # when
+    assert repair.notice_emptied_broker(core.platform) == 1
+    assert repair.nudge_sagas(core.platform) == 1
+    messages = list(core.courier.kept)
+    core.drain()
+
+    # then
+    assert [message[2] for message in messages if message[0] == "run"] == [core.sagas(stuck)[0].id]
+    assert core.job(waiting).state == core.job(stuck).state == "SCHEDULED"
+
+
+def test_a_cut_short_report_is_a_time_out_or_a_failure(core: Core) -> None:
+    core.provider("here")
+    for outcome, code, state in (
+        ("timeout", "ERR_1005", "TIMEOUT"),
+        ("idle_timeout", "ERR_1015", "TIMEOUT"),
+        ("exited", "ERR_1007", "FAILED"),
+        ("worker_stopped", "ERR_1008", "PENDING"),
+    ):
+        job_id, worker_id = core.to_running_worker("here")
+        agent, given = agents.AgentIdentity(worker_id=worker_id), core.assigned(worker_id)
+        report = result(143, outcome=outcome, error_code=code, error_message="cut")
+        agents.report_result(core.platform, agent, UUID(given["execution_id"]), given["fence"], report)
+        core.drain()
+        assert core.job(job_id).state == state, outcome
+        core.sql("UPDATE jobs SET due_at = clock_timestamp() + interval '1 h'")
