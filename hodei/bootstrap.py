@@ -189,6 +189,6 @@ def _gateway(platform: Platform, row: Row) -> str | None:
 
     try:
         provider = platform.providers.get(row.id)
+        return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None
     except ProviderError:
         return None
-    return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None

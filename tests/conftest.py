@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.platform import CHECKOUT, E2E_IMAGE, RunningPlatform
+from support.servers import Servers, fresh_database, start_servers
 
 from hodei.bootstrap import open_platform
 from hodei.ports import Platform
 from hodei.settings import load_settings
-from support.platform import CHECKOUT, E2E_IMAGE, RunningPlatform
-from support.servers import Servers, fresh_database, start_servers
 
 SERVERS = os.environ.get("HODEI_TEST_SERVERS", "embedded")
 IN_CI = os.environ.get("CI") == "true"

@@ -35,7 +35,7 @@ class Retry:
 
 def delay(nth: int, *, draw: random.Random | None = None) -> float:
     """Back-off with full jitter over the upper half: 1, 2, 4 … 60 s."""
-    ceiling = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** max(0, nth - 1))
+    ceiling = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(max(0, nth - 1), 16))
     return ceiling * (0.5 + 0.5 * (draw or random).random())
 
 

@@ -24,6 +24,7 @@ def run(settings: Settings) -> None:
     from hodei.embedded.ports import is_free, port_holder
     from hodei.observability.logs import configure_logging
     from hodei.queue.app import make_app
+    from hodei.storage import migrate
     from hodei.storage.database import Database
 
     configure_logging(settings.log_format, service="flower")
@@ -31,6 +32,7 @@ def run(settings: Settings) -> None:
         holder = port_holder(settings.flower_port) or f"port {settings.flower_port} is taken"
         raise PortTaken(f"{holder} Choose another with HODEI_FLOWER_PORT.", field="HODEI_FLOWER_PORT")
     servers = find_servers(settings)
+    migrate.upgrade(servers.database_url)  # it may be the first to come to an empty database
     database = Database(servers.database_url, pool_size=1, application_name="hodei flower")
     app = make_app(servers.redis_url, database.deployment)
     database.close()

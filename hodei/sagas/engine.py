@@ -88,7 +88,7 @@ class Engine:
 
     def publish_due(self, tx: Transaction, saga_id: UUID) -> None:
         """Publish whatever is due of this saga after the commit: a stretch of steps, or of undoings."""
-        row = tx.row("saga_lock", id=saga_id)
+        row = _lock(tx, saga_id)
         if row is None or row.leased:
             return
         kind = self.types[row.saga_type]
@@ -109,7 +109,7 @@ class Engine:
     def run_step(self, saga_id: UUID, step_name: str) -> bool:
         """Look at this step of the saga and do it if it is due. True: the step after it may be looked at now."""
         with self.platform.database.begin() as tx:
-            row = tx.row("saga_lock", id=saga_id)
+            row = _lock(tx, saga_id)
             if row is None or row.state not in OPEN:
                 return False
             kind = self.types[row.saga_type]
@@ -158,7 +158,7 @@ class Engine:
             except StepFailed as failed:
                 failure = failed.failure
         with self.platform.database.begin() as tx:
-            row = tx.row("saga_lock", id=saga.id)
+            row = _lock(tx, saga.id)
             if row is None or row.state != SagaState.IN_PROGRESS or row.lease_owner != owner:
                 log.warning("saga.lease_lost", saga_id=str(saga.id), step=step.name)
                 return False
@@ -202,7 +202,7 @@ class Engine:
         audits.append(Audit("StepFailed", failure.message, step.name, {"code": failure.code}))
         audits.append(Audit("CompensationStarted", f"{kind.name} is being undone: {failure.message}"))
         advance(tx, row.id, SagaState.COMPENSATING, *audits, failure=failure)
-        after = tx.row("saga_lock", id=row.id)
+        after = _lock(tx, row.id)
         if after is None:
             return
         undoings = _to_undo(kind, after)
@@ -214,7 +214,7 @@ class Engine:
     def undo_step(self, saga_id: UUID, step_name: str) -> bool:
         """Undo this step if its turn has come. True: the one before it may be undone now."""
         with self.platform.database.begin() as tx:
-            row = tx.row("saga_lock", id=saga_id)
+            row = _lock(tx, saga_id)
             if row is None or row.state != SagaState.COMPENSATING or row.leased:
                 return False
             kind = self.types[row.saga_type]
@@ -233,7 +233,7 @@ class Engine:
         with Lease(self.platform.database, saga_id, owner, release_on_error=True):
             step.act_undo(self.platform, saga)
         with self.platform.database.begin() as tx:
-            row = tx.row("saga_lock", id=saga_id)
+            row = _lock(tx, saga_id)
             if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != owner:
                 return False
             return self._undone(tx, kind, row, step)
@@ -248,7 +248,7 @@ class Engine:
             SagaState.COMPENSATING,
             Audit("StepCompensated", f"{step.name} was undone.", step.name),
         )
-        after = tx.row("saga_lock", id=row.id)
+        after = _lock(tx, row.id)
         if after is None:
             return False
         if _to_undo(kind, after):
@@ -267,6 +267,12 @@ class Engine:
             Audit("SagaFailed", f"{kind.name} was undone: {reason}"),
             metadata={"outcome": "compensated"},
         )
+
+
+def _lock(tx: Transaction, saga_id: UUID) -> Row | None:
+    """The saga's row, held, with its steps as the holder before left them; None when there is none."""
+    row = tx.row("saga_lock", id=saga_id)
+    return tx.row("saga_lock", id=saga_id) if row is not None and row.stale else row
 
 
 def _next_step(row: Row) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState, WorkerState
 from hodei.ports import Platform, token_hash
-from hodei.providers.contract import ImageMissing, ProviderError, WorkerRequest
+from hodei.providers.contract import ImageMissing, Provider, ProviderError, WorkerRequest
 from hodei.sagas.settle import settle_attempt
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
 from hodei.storage.transaction import Transaction
@@ -119,13 +119,22 @@ class CreateInfrastructure(ExternalStep):
         began = time.monotonic()
         try:
             provider = platform.providers.get(provider_id)
-            resource_id = provider.start(self._request(platform, saga))
+            if self._was_started(platform, saga):
+                resource_id = _resource_of(provider, saga.uuid("worker_id"))
+            else:
+                resource_id = provider.start(self._request(platform, saga))
         except ImageMissing as missing:
             return self._await_image(platform, saga, missing)
         except ProviderError as error:
             raise StepFailed(error.failure) from error
         created_at = saga.now + timedelta(seconds=time.monotonic() - began)  # by the database's clock
         return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
+
+    def _was_started(self, platform: Platform, saga: Saga) -> bool:
+        """The runner before this one died after it had started the worker, which has come far since, perhaps to its end."""
+        with platform.database.begin() as tx:
+            worker = tx.row("worker_get", id=saga.uuid("worker_id"))
+        return worker is not None and worker.state not in (WorkerState.CREATING, WorkerState.CONNECTING)
 
     def _request(self, platform: Platform, saga: Saga) -> WorkerRequest:
         metadata = saga.metadata
@@ -221,6 +230,14 @@ class PublishProvisionedEvent(Step):
                 )
             )
         return Wait(until=deadline)
+
+
+def _resource_of(provider: Provider, worker_id: UUID) -> str | None:
+    """What the provider shows of a worker that may be gone already."""
+    try:
+        return provider.inspect(worker_id).resource_id
+    except ProviderError:
+        return None
 
 
 def _connect_deadline(saga: Saga) -> datetime:

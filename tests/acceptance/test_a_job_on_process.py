@@ -7,7 +7,9 @@ from support.platform import RunningPlatform
 
 def test_a_command_runs_and_its_output_and_exit_code_come_back(running: RunningPlatform) -> None:
     # when
-    done = running.hodei("job", "run", "--name", "t", "--provider", "process", "--command", "echo out; exit 3", "--wait")
+    done = running.hodei(
+        "job", "run", "--name", "t", "--provider", "process", "--command", "echo out; exit 3", "--wait"
+    )
 
     # then
     job_id = done.stdout.strip()

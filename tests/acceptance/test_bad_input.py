@@ -10,11 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-
 from support.platform import RunningPlatform
 
 ANOTHER_PAGE = "http://evil.example"
-ENDS = re.compile(r"(\.|: hodei [a-z -]+| Try 'hodei --help'\.)$")
+ENDS = re.compile(r"(\.|\?|: hodei [a-z -]+| Try 'hodei --help'\.)$")
 """A sentence ends with a full stop, or with the command that helps."""
 
 
@@ -86,7 +85,9 @@ def test_the_api_answers_422_and_names_the_field(
     running: RunningPlatform, change: dict[str, Any], field: str
 ) -> None:
     # when
-    answer = httpx.post(f"{running.url}/api/v1/jobs", json={"command": "true", "provider": "process"} | change)
+    answer = httpx.post(
+        f"{running.url}/api/v1/jobs", json={"command": "true", "provider": "process"} | change
+    )
 
     # then
     check_problem(answer, 422)
@@ -124,9 +125,15 @@ def test_a_body_of_2_mb_is_refused_with_413(running: RunningPlatform) -> None:
 
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
-    [(b'{"command": ', "application/json", 400), (b'{"command": "true"}', "text/plain", 415), (b"[]", "application/json", 422)],
+    [
+        (b'{"command": ', "application/json", 400),
+        (b'{"command": "true"}', "text/plain", 415),
+        (b"[]", "application/json", 422),
+    ],
 )
-def test_a_body_that_is_no_job_is_refused(running: RunningPlatform, body: bytes, kind: str, status: int) -> None:
+def test_a_body_that_is_no_job_is_refused(
+    running: RunningPlatform, body: bytes, kind: str, status: int
+) -> None:
     # when
     answer = httpx.post(f"{running.url}/api/v1/jobs", content=body, headers={"Content-Type": kind})
 
@@ -170,7 +177,9 @@ def test_a_foreign_web_page_can_neither_run_nor_read_anything(
     for service in ("orchestrator", "scheduler", "worker-manager"):
         url = running.service_url(service)
         run = httpx.post(
-            f"{url}/api/v1/jobs", headers={"Content-Type": "application/json"} | headers, content='{"command": "true"}'
+            f"{url}/api/v1/jobs",
+            headers={"Content-Type": "application/json"} | headers,
+            content='{"command": "true"}',
         )
         read = httpx.get(f"{url}/api/v1/jobs", headers=headers)
         asked = httpx.options(

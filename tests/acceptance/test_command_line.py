@@ -143,7 +143,12 @@ def test_variables_keep_their_equals_signs_and_commas_and_nothing_else_is_inheri
 
 def test_shell_lines_work_as_typed(running: RunningPlatform) -> None:
     # when
-    done = run(running, "--command", """for i in 1 2; do echo "$i"; done && bash -c 'echo "it'"'"'s"' | tr a-z A-Z""", "--wait")
+    done = run(
+        running,
+        "--command",
+        """for i in 1 2; do echo "$i"; done && bash -c 'echo "it'"'"'s"' | tr a-z A-Z""",
+        "--wait",
+    )
 
     # then
     assert output(running, done) == "1\n2\nIT'S\n"
@@ -187,7 +192,9 @@ def test_the_other_commands_show_what_is_there(running: RunningPlatform) -> None
     # then
     assert job_id in jobs and "to-be-listed" in jobs
     kinds = ["JobCreated", "JobAssigned", "JobAccepted", "JobStatusChanged"]
-    assert [events.find(kind) for kind in kinds] == sorted(events.find(kind) for kind in kinds) and kinds[0] in events
+    assert [events.find(kind) for kind in kinds] == sorted(events.find(kind) for kind in kinds) and kinds[
+        0
+    ] in events
     assert "33333333-3333-3333-3333-333333333333" in providers and "ACTIVE" in providers
     [(worker_id,)] = running.sql("SELECT worker_id::text FROM jobs WHERE id::text = %s", job_id)
     assert worker_id in workers

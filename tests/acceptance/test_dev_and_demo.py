@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from support.process_tree import with_text
+from support.waiting import until
 
 from hodei.embedded import connection
 from hodei.embedded.ports import free_port, is_free
-from support.process_tree import with_text
-from support.waiting import until
 
 HODEI = [sys.executable, "-m", "hodei.cli.main"]
 FIRST_LINE_WITHIN_S = 10.0
@@ -74,8 +74,12 @@ class Terminal:
     def close(self) -> None:
         """End it in any case."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self._reader.join(5)
         os.close(self._terminal)
 
@@ -106,7 +110,9 @@ def test_dev_is_found_from_another_folder_with_no_flags_and_ctrl_c_leaves_nothin
 
     def hodei(*arguments: str) -> subprocess.CompletedProcess[str]:
         env = environment(place)
-        return subprocess.run([*HODEI, *arguments], env=env, cwd=elsewhere, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [*HODEI, *arguments], env=env, cwd=elsewhere, capture_output=True, text=True, timeout=120
+        )
 
     # when
     done = hodei("job", "run", "--name", "hello", "--command", "echo hello from $0; ps", "--wait")
@@ -131,7 +137,7 @@ def test_dev_is_found_from_another_folder_with_no_flags_and_ctrl_c_leaves_nothin
     until(lambda: not with_text(str(place)), within_s=2, what="the end of all its processes")
     assert all(is_free(int(port)) for port in ports.values())
     assert hodei("job", "list").returncode == 4, "it is not found any more"
-    assert "Traceback" not in terminal.shown
+    assert "Traceback" not in terminal.shown, terminal.shown[-6000:]
 
 
 def _check_private(place: Path) -> None:
@@ -164,7 +170,9 @@ def test_demo_shows_its_first_line_in_time_succeeds_and_stops_with_nothing_left(
     # then
     assert terminal.process.returncode == 0, terminal.shown
     first_s = next(at for at, line in terminal.lines if line.startswith("    | step 1 of 3"))
-    last_s = next(at for at, line in terminal.lines if line.strip().startswith("Status: ") or "SUCCEEDED" in line)
+    last_s = next(
+        at for at, line in terminal.lines if line.strip().startswith("Status: ") or "SUCCEEDED" in line
+    )
     assert first_s < FIRST_LINE_WITHIN_S * BUSY, terminal.shown
     assert ended_s - last_s < STOPPED_WITHIN_S * BUSY
     assert [line for _, line in terminal.lines if line.startswith("    | ")][-1] == "    | done"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from support.containers import Follower, containers, followed
 from support.contract_checks import GONE_WITHIN_S, check_finished_job, check_public_schema
 from support.platform import RunningPlatform
@@ -67,16 +66,16 @@ def test_a_typed_command_succeeds_and_leaves_exactly_the_records_of_the_contract
     _check_container_is_gone(docker_running, job["worker_id"])
     lived = follower.of(job_id)
     assert (lived.stdout.decode(), lived.stderr.decode()) == (OUTPUT[name], "")
-    [(resource_id,)] = docker_running.sql("SELECT provider_resource_id FROM workers WHERE id::text = %s", job["worker_id"])
+    [(resource_id,)] = docker_running.sql(
+        "SELECT provider_resource_id FROM workers WHERE id::text = %s", job["worker_id"]
+    )
     assert resource_id == lived.id
 
 
 def test_the_database_shows_what_an_operator_looks_for(docker_running: RunningPlatform) -> None:
     # then
     check_public_schema(docker_running)
-    providers = docker_running.sql(
-        "SELECT id::text, provider_type, status FROM provider_configs ORDER BY id"
-    )
+    providers = docker_running.sql("SELECT id::text, provider_type, status FROM provider_configs ORDER BY id")
     assert providers == [
         ("11111111-1111-1111-1111-111111111111", "docker", "ACTIVE"),
         ("33333333-3333-3333-3333-333333333333", "process", "ACTIVE"),
@@ -105,7 +104,9 @@ def test_a_command_that_exits_with_3_fails_with_its_code_and_keeps_its_stderr(
 
 def test_a_command_that_does_not_exist_is_named_as_the_cause(docker_running: RunningPlatform) -> None:
     # when
-    by_shell = docker_running.hodei("job", "run", "--provider", "docker", "--command", "no-such-program -x", "--wait")
+    by_shell = docker_running.hodei(
+        "job", "run", "--provider", "docker", "--command", "no-such-program -x", "--wait"
+    )
     directly = docker_running.hodei(
         "job", "run", "--provider", "docker", "--command", "no-such-program", "--args", "-x", "--wait"
     )
@@ -118,7 +119,10 @@ def test_a_command_that_does_not_exist_is_named_as_the_cause(docker_running: Run
 
 def test_five_jobs_at_once_each_have_a_container_of_their_own(docker_running: RunningPlatform) -> None:
     # given
-    jobs = [{"name": f"five-{number}", "provider": "docker", "command": "hostname; sleep 1"} for number in range(5)]
+    jobs = [
+        {"name": f"five-{number}", "provider": "docker", "command": "hostname; sleep 1"}
+        for number in range(5)
+    ]
 
     # when
     with docker_running.client() as client:

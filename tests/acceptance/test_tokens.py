@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-
-from hodei.vault import Vault
 from support.platform import RunningPlatform
 from support.waiting import until
+
+from hodei.vault import Vault
 
 
 class Worker:
@@ -22,7 +22,9 @@ class Worker:
 
     def __init__(self, platform: RunningPlatform, job_id: str) -> None:
         with platform.client() as client:
-            job = until(lambda: (one := client.job(job_id)).status == "running" and one, what="the job's start")
+            job = until(
+                lambda: (one := client.job(job_id)).status == "running" and one, what="the job's start"
+            )
         self.id: str = job.worker_id
         self.token = Vault(platform.env["HODEI_SECRET_KEY"]).derive(f"one-time-token:{self.id}")
 
@@ -62,7 +64,9 @@ def known(platform: RunningPlatform) -> tuple[Any, ...]:
     return (
         platform.sql("SELECT count(*) FROM workers"),
         platform.sql("SELECT count(*) FROM domain_events WHERE event_type = 'WorkerRegistered'"),
-        platform.sql("SELECT token_hash, worker_id, kind, used_at, session_hash FROM hodei.worker_tokens ORDER BY 1"),
+        platform.sql(
+            "SELECT token_hash, worker_id, kind, used_at, session_hash FROM hodei.worker_tokens ORDER BY 1"
+        ),
         platform.sql("SELECT id, agent, registered_at FROM workers ORDER BY id"),
     )
 
@@ -138,7 +142,9 @@ def test_a_worker_that_has_ended_cannot_come_back(running: RunningPlatform, tmp_
     assert answer.status_code == 401
 
 
-def test_tokens_are_stored_hashed_and_are_in_no_table_event_or_log(running: RunningPlatform, tmp_path: Path) -> None:
+def test_tokens_are_stored_hashed_and_are_in_no_table_event_or_log(
+    running: RunningPlatform, tmp_path: Path
+) -> None:
     # given
     with live_workers(running, tmp_path, 1) as (worker,):
         pass

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from support.containers import containers, inspect
 from support.platform import RunningPlatform
 from support.waiting import until
@@ -37,7 +36,9 @@ def pry(platform: RunningPlatform, provider: str, folders: str, script: Path = P
 
     def ended() -> bool:
         tokens.update(platform.sql(TOKENS_OF_JOB, job_id))
-        return bool(platform.sql("SELECT 1 FROM jobs WHERE id::text = %s AND completed_at IS NOT NULL", job_id))
+        return bool(
+            platform.sql("SELECT 1 FROM jobs WHERE id::text = %s AND completed_at IS NOT NULL", job_id)
+        )
 
     until(ended, within_s=60, what="the job's end")
     logs = platform.hodei("job", "logs", job_id)

@@ -15,7 +15,7 @@ import httpx
 import psutil
 from support.waiting import until
 
-from bench.stage import arguments, scrub_environment, spread, table, verdict
+from bench.stage import arguments, leave_by_sigterm, scrub_environment, spread, table, verdict
 from hodei.embedded.ports import free_port
 
 PSS_MB = 500
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--rest-s", type=float, default=20.0, help="how long it rests before it is measured")
     given = parser.parse_args()
     scrub_environment()
+    leave_by_sigterm()
     good = _help()
     good &= _memory(given.rest_s)
     return 0 if good else 1

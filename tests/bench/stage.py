@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -80,6 +82,7 @@ class Stage:
 def open_stage(servers: str, *, folder: Path | None = None, **settings: str) -> Iterator[Stage]:
     """The platform in processes of its own, on servers of its own; all gone afterwards."""
     scrub_environment()
+    leave_by_sigterm()
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(start_servers(servers))
         url = stack.enter_context(fresh_database(running))
@@ -93,6 +96,11 @@ def scrub_environment() -> None:
     """No measurement depends on what somebody has set."""
     for name in [name for name in os.environ if name.startswith("HODEI_") or name == "DATABASE_URL"]:
         del os.environ[name]
+
+
+def leave_by_sigterm() -> None:
+    """SIGTERM, as from ``timeout``, ends a measurement as Ctrl-C does: what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def machine() -> str:

@@ -53,7 +53,9 @@ class Followed:
     over: threading.Event = field(default_factory=threading.Event)
 
     def follow(self) -> None:
-        done = subprocess.run(["docker", "logs", "--follow", self.id], capture_output=True, check=False, timeout=120)
+        done = subprocess.run(
+            ["docker", "logs", "--follow", self.id], capture_output=True, check=False, timeout=120
+        )
         self.stdout, self.stderr = done.stdout, done.stderr
         self.over.set()
 
@@ -68,6 +70,7 @@ class Follower:
     def of(self, job_id: str, *, within_s: float = 10.0) -> Followed:
         """The job's container, once it is gone and all of its output was read."""
         one = until(lambda: self.by_job.get(job_id), within_s=within_s, what="the container's start")
+        assert one is not None
         assert one.over.wait(within_s), "the container goes on"
         return one
 
@@ -87,7 +90,9 @@ class Follower:
 def followed(platform: RunningPlatform) -> Iterator[Follower]:
     """Follow every container that this platform starts meanwhile, as somebody at a terminal does."""
     label = f"label=hodei.deployment={deployment(platform)}"
-    template = '{{.ID}} {{index .Actor.Attributes "hodei.worker.id"}} {{index .Actor.Attributes "hodei.job.id"}}'
+    template = (
+        '{{.ID}} {{index .Actor.Attributes "hodei.worker.id"}} {{index .Actor.Attributes "hodei.job.id"}}'
+    )
     command = ["docker", "events", "--filter", "type=container", "--filter", "event=start"]
     follower = Follower()
     with subprocess.Popen(

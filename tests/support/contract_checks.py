@@ -155,6 +155,7 @@ def _check_worker_ended(platform: RunningPlatform, job: dict[str, Any]) -> None:
         return row if row[0] == "TERMINATED" else None
 
     found = until(ended, within_s=GONE_WITHIN_S, what="the worker's end")
+    assert found is not None
     _, resource_id, reason, current_job_id, provider_id, after = found
     assert resource_id and reason and current_job_id is None
     assert provider_id == job["selected_provider_id"]

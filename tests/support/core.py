@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import text
+
 from hodei.domain.causes import Failure
 from hodei.domain.ids import new_id
 from hodei.domain.job import JobSpec
@@ -23,7 +25,6 @@ from hodei.settings import load_settings
 from hodei.storage.database import Database
 from hodei.storage.transaction import Row
 from hodei.vault import Vault
-from sqlalchemy import text
 
 SECRET = "a key of the tests, long enough"
 Message = tuple[Any, ...]
@@ -214,26 +215,38 @@ class Core:
 
     def audit(self, saga_id: UUID) -> list[tuple[str, str | None]]:
         rows = self.sql(
-            "SELECT event_type, step_name FROM saga_audit_events WHERE saga_id = :id ORDER BY occurred_at", id=saga_id
+            "SELECT event_type, step_name FROM saga_audit_events WHERE saga_id = :id ORDER BY occurred_at",
+            id=saga_id,
         )
         return [(row.event_type, row.step_name) for row in rows]
 
     def events(self, aggregate_id: UUID) -> list[str]:
         rows = self.sql(
-            "SELECT event_type, payload FROM domain_events WHERE aggregate_id = :id ORDER BY occurred_at", id=aggregate_id
+            "SELECT event_type, payload FROM domain_events WHERE aggregate_id = :id ORDER BY occurred_at",
+            id=aggregate_id,
         )
         return [
-            f"{row.event_type} {row.payload['new_state']}" if row.event_type == "JobStatusChanged" else row.event_type
+            f"{row.event_type} {row.payload['new_state']}"
+            if row.event_type == "JobStatusChanged"
+            else row.event_type
             for row in rows
         ]
 
     def places_taken(self, provider_id: UUID) -> int:
-        return self.sql("SELECT places_taken FROM provider_configs WHERE id = :id", id=provider_id)[0].places_taken
+        return self.sql("SELECT places_taken FROM provider_configs WHERE id = :id", id=provider_id)[
+            0
+        ].places_taken
 
     # --- doing -----------------------------------------------------------------------------------------------------
 
     def provider(
-        self, name: str, *, max_workers: int = 8, status: str = "ACTIVE", kind: str = "fake", priority: int = 0
+        self,
+        name: str,
+        *,
+        max_workers: int = 8,
+        status: str = "ACTIVE",
+        kind: str = "fake",
+        priority: int = 0,
     ) -> UUID:
         """A provider's row, and its place in memory."""
         provider_id = uuid4()
@@ -245,7 +258,9 @@ class Core:
         self.places.get(provider_id)
         return provider_id
 
-    def submit(self, provider: str = "auto", *, priority: int = 0, command: str = "true", **spec: Any) -> UUID:
+    def submit(
+        self, provider: str = "auto", *, priority: int = 0, command: str = "true", **spec: Any
+    ) -> UUID:
         new = NewJob(name="t", priority=priority, spec=JobSpec(command=command, provider=provider, **spec))
         return submit_job(self.platform, new, actor="test", request_id=None)["id"]
 

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy import text
+
 from hodei.domain.states import SagaState
+from hodei.queue.fanout import RedisWakeups
 from hodei.sagas.audit import Audit, advance
 from hodei.storage import migrate
 from hodei.storage.database import Database
-from sqlalchemy import text
 from support.core import Core
 
 
@@ -73,3 +75,12 @@ def write_audits(database_url: str, saga_id: UUID, count: int, shift_s: float, n
 def migrate_there(database_url: str) -> bool:
     """Migrate, as each server does when it starts."""
     return migrate.upgrade(database_url)
+
+
+def wake_there(redis_url: str, channel: str, key: str) -> None:
+    """Wake whoever waits for the key in another process."""
+    wakeups = RedisWakeups(redis_url, channel, lambda keys: set())
+    wakeups.wake(key)
+    wakeups.close()
+    for thread in wakeups._threads:
+        thread.join(5)

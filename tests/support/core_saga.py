@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+
 from hodei.ports import Platform
 from hodei.sagas.engine import Engine
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
 from hodei.storage.transaction import Transaction
-from sqlalchemy import text
 from support.core import Core, failure, fresh_id
 
 STEPS = ["Write", "Make", "Await", "Finish"]
@@ -132,13 +133,15 @@ class DrillGround:
 
     def effects(self) -> list[str]:
         rows = self.core.sql(
-            "SELECT kind FROM hodei.effects WHERE saga_id = :saga AND kind <> 'fact' ORDER BY n", saga=self.saga_id
+            "SELECT kind FROM hodei.effects WHERE saga_id = :saga AND kind <> 'fact' ORDER BY n",
+            saga=self.saga_id,
         )
         return [row.kind for row in rows]
 
     def steps(self) -> dict[str, str]:
         rows = self.core.sql(
-            "SELECT step_name, state FROM saga_steps WHERE saga_id = :saga ORDER BY step_order", saga=self.saga_id
+            "SELECT step_name, state FROM saga_steps WHERE saga_id = :saga ORDER BY step_order",
+            saga=self.saga_id,
         )
         return {row.step_name: row.state for row in rows}
 

@@ -30,7 +30,9 @@ def image_without_agent(worker_image: str) -> Iterator[str]:
         docker("start", "--attach", container)
         with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
             name = f"hodei-test-{secrets.token_hex(4)}:latest"
-            subprocess.run(["docker", "import", "-", name], stdin=export.stdout, check=True, capture_output=True)
+            subprocess.run(
+                ["docker", "import", "-", name], stdin=export.stdout, check=True, capture_output=True
+            )
     finally:
         docker("rm", "--force", container)
     try:

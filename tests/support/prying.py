@@ -81,5 +81,16 @@ environments()
 for pid in above(os.getpid()):
     memory(pid)
 files()
-print(json.dumps({"found": found, "read": read, "me": os.getpid(), "env": dict(os.environ), "cwd": os.getcwd(),
-                  "in_home": os.listdir("."), "uid": os.getuid()}))
+print(
+    json.dumps(
+        {
+            "found": found,
+            "read": read,
+            "me": os.getpid(),
+            "env": dict(os.environ),
+            "cwd": os.getcwd(),
+            "in_home": os.listdir("."),
+            "uid": os.getuid(),
+        }
+    )
+)

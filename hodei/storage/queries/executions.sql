@@ -5,9 +5,6 @@ INSERT INTO hodei.executions (id, job_id, attempt, worker_id, saga_id, state, co
 VALUES (:id, :job_id, :attempt, :worker_id, :saga_id, 'pending', :command)
 ON CONFLICT (job_id, attempt) DO NOTHING;
 
--- name: execution_lock
-SELECT * FROM hodei.executions WHERE id = :id FOR UPDATE;
-
 -- name: execution_of_attempt
 SELECT * FROM hodei.executions WHERE job_id = :job_id AND attempt = :attempt FOR UPDATE;
 

@@ -46,9 +46,6 @@ UPDATE public.jobs
  WHERE id = :id AND state = ANY(CAST(:from_states AS text[]))
    AND (CAST(:fence AS integer) IS NULL OR attempts = :fence);
 
--- name: job_provider_gets
-SELECT id, name, state FROM public.jobs WHERE id = :id;
-
 -- name: job_queue_head
 -- What may run at a provider, in the order in which it should; rows that another dispatcher holds are left to it, and so
 -- are jobs that a worker is reserved for: those are being given to it.

@@ -12,8 +12,10 @@ SELECT gen_random_uuid(), :saga_id, name, ordinality
   FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS step(name, ordinality);
 
 -- name: saga_lock
--- The saga with its steps. Whoever holds the row is the only one that moves it.
+-- The saga with its steps. Whoever holds the row is the only one that moves it. When the row was waited for, the steps are as
+-- they were before the wait: `stale` says so, and the query has to be asked again.
 SELECT s.*, s.lease_expires > clock_timestamp() AS leased, clock_timestamp() AS now,
+       (SELECT seen.version FROM public.sagas seen WHERE seen.id = s.id) <> s.version AS stale,
        (SELECT jsonb_agg(jsonb_build_object('name', step_name, 'order', step_order, 'state', state,
                                             'retry_count', retry_count, 'output', output_data) ORDER BY step_order)
           FROM public.saga_steps WHERE saga_id = s.id) AS steps
@@ -92,7 +94,3 @@ UPDATE public.sagas
 UPDATE public.sagas SET nudge_after = clock_timestamp(), nudges = 0
  WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') AND waiting_until IS NULL
    AND (lease_expires IS NULL OR lease_expires <= clock_timestamp()) AND nudge_after > clock_timestamp();
-
--- name: saga_open_of_worker
-SELECT id, saga_type, state, waiting_until FROM public.sagas
- WHERE subject_id = :subject_id AND saga_type = :saga_type AND state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING');

@@ -15,7 +15,7 @@ SELECT * FROM public.workers WHERE id = :id;
 -- name: worker_set_infrastructure
 -- Its container exists. The agent may have been quicker than this row: then only the resource is noted.
 UPDATE public.workers
-   SET provider_resource_id = :resource_id, updated_at = clock_timestamp(),
+   SET provider_resource_id = COALESCE(:resource_id, provider_resource_id), updated_at = clock_timestamp(),
        state = CASE WHEN state = 'CREATING' THEN 'CONNECTING' ELSE state END
  WHERE id = :id;
 

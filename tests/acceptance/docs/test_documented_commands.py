@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from support.documentation import Block, blocks
 from support.platform import CHECKOUT, RunningPlatform
 from support.waiting import until
@@ -103,7 +102,9 @@ def test_the_tables_and_columns_are_there_as_documented(running: RunningPlatform
 
     # when
     there = set(
-        running.sql("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'")
+        running.sql(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        )
     )
 
     # then

@@ -7,14 +7,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unauthorized, UpgradeRequired
-from hodei.ports import token_hash
-from hodei.services import agents
 from hodei_agent.frames import Segment, pack
 from support.core import Core, refused, result
 
+from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unauthorized, UpgradeRequired
+from hodei.ports import token_hash
+from hodei.services import agents
+
 SESSION = "a session token, long enough to be one"
-WHOLE_LIFE = ["JobCreated", "JobAssigned", "JobAccepted", "JobStatusChanged RUNNING", "JobStatusChanged SUCCEEDED"]
+WHOLE_LIFE = [
+    "JobCreated",
+    "JobAssigned",
+    "JobAccepted",
+    "JobStatusChanged RUNNING",
+    "JobStatusChanged SUCCEEDED",
+]
 
 
 def registration(**changes: Any) -> dict[str, Any]:
@@ -45,7 +52,9 @@ def test_registering_twice_with_the_same_session_is_one_registration(core: Core,
 
 
 @pytest.mark.parametrize("how", ["wrong", "used", "expired", "foreign", "session", "ended"])
-def test_a_token_that_is_not_good_registers_nobody_and_an_event_says_so(core: Core, made: UUID, how: str) -> None:
+def test_a_token_that_is_not_good_registers_nobody_and_an_event_says_so(
+    core: Core, made: UUID, how: str
+) -> None:
     # given
     token = core.platform.one_time_token(made)
     if how == "wrong":
@@ -66,7 +75,9 @@ def test_a_token_that_is_not_good_registers_nobody_and_an_event_says_so(core: Co
     before = core.sql("SELECT count(*) AS n FROM hodei.worker_tokens")[0].n
 
     # when
-    error = refused(lambda: agents.register(core.platform, made, token, registration(session_token="another " + SESSION)))
+    error = refused(
+        lambda: agents.register(core.platform, made, token, registration(session_token="another " + SESSION))
+    )
 
     # then
     assert isinstance(error, Unauthorized)
@@ -89,7 +100,8 @@ def test_a_newer_protocol_is_refused_and_its_token_is_not_spent(core: Core, made
     token = core.platform.one_time_token(made)
 
     assert isinstance(
-        refused(lambda: agents.register(core.platform, made, token, registration(protocol=99))), UpgradeRequired
+        refused(lambda: agents.register(core.platform, made, token, registration(protocol=99))),
+        UpgradeRequired,
     )
 
     agents.register(core.platform, made, token, registration())
@@ -135,7 +147,9 @@ class Given:
         agents.started(self.core.platform, self.agent, self.execution, fence or self.fence, pid=1, at_us=1)
 
     def report(self, fence: int | None = None, **more: Any) -> None:
-        agents.report_result(self.core.platform, self.agent, self.execution, fence or self.fence, result(**more))
+        agents.report_result(
+            self.core.platform, self.agent, self.execution, fence or self.fence, result(**more)
+        )
 
     def frames(self, *bodies: bytes, fence: int | None = None) -> int:
         return agents.store_frames(
@@ -160,7 +174,9 @@ def given_job(core: Core) -> Given:
         "report",
     ],
 )
-def test_reports_in_any_order_and_number_make_the_same_events(core: Core, given_job: Given, order: str) -> None:
+def test_reports_in_any_order_and_number_make_the_same_events(
+    core: Core, given_job: Given, order: str
+) -> None:
     # when calls come twice, late, or after their answer was lost; what is too late is refused
     calls: dict[str, Callable[[], None]] = {
         "accept": given_job.accept, "started": given_job.started, "report": given_job.report,
@@ -274,7 +290,9 @@ def test_a_result_that_overtakes_its_log_waits_for_it(core: Core, given_job: Giv
 
     # then
     assert core.job(given_job.job_id).state == "SUCCEEDED"
-    assert core.sql("SELECT log_complete, log_entries FROM hodei.executions") == [{"log_complete": True, "log_entries": 2}]
+    assert core.sql("SELECT log_complete, log_entries FROM hodei.executions") == [
+        {"log_complete": True, "log_entries": 2}
+    ]
     assert core.sql("SELECT entry_count FROM job_log_files") == [{"entry_count": 2}]
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from support.core import Core, failure
+from support.core_processes import dispatch_and_run
+
 from hodei.domain.job import Timeouts
 from hodei.providers.contract import ImageMissing, ProviderError
 from hodei.services import dispatch, repair
-from support.core import Core, failure
-from support.core_processes import dispatch_and_run
 
 
 def scheduled(core: Core) -> list[UUID]:
@@ -213,7 +214,9 @@ def test_places_come_back_after_success_failure_and_loss(core: Core) -> None:
     job_id, worker_id = core.to_running_worker("here")
     place.made.pop(worker_id)
     open_the_door(core)
-    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp() - interval '1 h' WHERE id = :id", id=worker_id)
+    core.sql(
+        "UPDATE workers SET last_heartbeat = clock_timestamp() - interval '1 h' WHERE id = :id", id=worker_id
+    )
     assert repair.watch_workers(core.platform) == 1
     core.drain()
 
@@ -322,7 +325,9 @@ def test_an_idle_worker_that_left_before_it_got_the_job_does_not_strand_it(core:
 def test_a_row_without_a_heartbeat_is_no_capacity(core: Core) -> None:
     provider_id = core.provider("here")
     silent = idle_worker(core, provider_id)
-    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp() - interval '1 min' WHERE id = :id", id=silent)
+    core.sql(
+        "UPDATE workers SET last_heartbeat = clock_timestamp() - interval '1 min' WHERE id = :id", id=silent
+    )
     job_id = core.submit("here")
 
     dispatch.look(core.platform)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 
-from support.core import Core
+from support.core import Core, fresh_id
 from support.core_processes import write_audits, write_events
 from support.core_saga import DrillGround
-from support.core import fresh_id
 
 PER_PROCESS = 5000
 
 
-def test_10000_events_of_two_controllers_with_clocks_apart_are_in_their_order(core: Core, database_url: str) -> None:
+def test_10000_events_of_two_controllers_with_clocks_apart_are_in_their_order(
+    core: Core, database_url: str
+) -> None:
     # given aggregates that two processes write to in turns, whose clocks are two minutes apart
     jobs = [core.submit() for _ in range(8)]
     core.sql("CREATE TABLE hodei.committed (n bigserial, aggregate_id uuid, event text)")

@@ -6,17 +6,26 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.exc import IntegrityError
+from support.core import Core, fresh_id
+from support.core_saga import DrillGround
+
 from hodei.domain import states
 from hodei.domain.states import (
-    JOB_ACTIVE, JOB_ENDS, JOB_TRANSITIONS, STEP_TRANSITIONS, WORKER_TRANSITIONS, JobState, StepState, WorkerState, sources,
+    JOB_ACTIVE,
+    JOB_ENDS,
+    JOB_TRANSITIONS,
+    STEP_TRANSITIONS,
+    WORKER_TRANSITIONS,
+    JobState,
+    StepState,
+    WorkerState,
+    sources,
 )  # fmt: skip
 from hodei.errors import DatabaseUnavailable
 from hodei.sagas.audit import set_step
 from hodei.storage.database import Database
 from hodei.storage.transaction import Transaction
-from sqlalchemy.exc import IntegrityError
-from support.core import Core, fresh_id
-from support.core_saga import DrillGround
 
 FENCE = 4
 CHECKS = {
@@ -99,7 +108,12 @@ def test_a_job_is_moved_from_legal_states_only(core: Core, name: str) -> None:
     job_id = core.submit()
     moved = set()
     for state in JobState:
-        core.sql("UPDATE jobs SET state = :state, attempts = :fence WHERE id = :id", state=state, fence=FENCE, id=job_id)
+        core.sql(
+            "UPDATE jobs SET state = :state, attempts = :fence WHERE id = :id",
+            state=state,
+            fence=FENCE,
+            id=job_id,
+        )
         with core.database.begin() as tx:
             for other in (FENCE - 1, FENCE + 1) if fenced else ():
                 assert change(tx, job_id, other) == 0, f"{state} with the fence {other}"
@@ -197,7 +211,9 @@ def test_a_reserved_worker_takes_no_other_job(core: Core) -> None:
     job_id = core.submit("here")
     core.drain()
     worker_id = core.job(job_id).worker_id
-    core.sql("UPDATE workers SET state = 'READY', reserved_for = :job WHERE id = :id", job=job_id, id=worker_id)
+    core.sql(
+        "UPDATE workers SET state = 'READY', reserved_for = :job WHERE id = :id", job=job_id, id=worker_id
+    )
 
     with core.database.begin() as tx:
         assert tx.execute("worker_reserve", id=worker_id, job_id=uuid4()) == 0
@@ -230,7 +246,10 @@ def test_a_step_is_moved_from_legal_states_only(core: Core, state: StepState) ->
         core.sql("UPDATE saga_steps SET state = :state WHERE step_name = 'Write'", state=state)
         with core.database.begin() as tx:
             set_step(tx, drill.saga_id, "Write", target)
-        at_once = (state, target) == (StepState.PENDING, StepState.COMPLETED)  # begun and done in one transaction
+        at_once = (state, target) == (
+            StepState.PENDING,
+            StepState.COMPLETED,
+        )  # begun and done in one transaction
         legal = target in STEP_TRANSITIONS[state] or target == state or at_once
         assert drill.steps()["Write"] == (target if legal else state)
 
@@ -240,7 +259,13 @@ def test_a_job_has_one_live_execution_at_most(core: Core) -> None:
 
     with pytest.raises(IntegrityError, match="executions_one_live"), core.database.begin() as tx:
         tx.execute(
-            "execution_insert", id=fresh_id(), job_id=job_id, attempt=2, worker_id=worker_id, saga_id=None, command="x"
+            "execution_insert",
+            id=fresh_id(),
+            job_id=job_id,
+            attempt=2,
+            worker_id=worker_id,
+            saga_id=None,
+            command="x",
         )
 
 
@@ -252,15 +277,17 @@ def test_an_execution_that_has_ended_is_not_moved_again(core: Core, state: str) 
     with core.database.begin() as tx:
         assert tx.execute("execution_set_accepted", id=execution.id, fence=1) == 0
         assert tx.execute("execution_set_running_if_pending", id=execution.id, fence=1) == 0
-        assert tx.execute("execution_set_lost", id=execution.id, error_code="ERR_2006", error_message="x") == 0
-        assert 0 == tx.execute(
+        assert (
+            tx.execute("execution_set_lost", id=execution.id, error_code="ERR_2006", error_message="x") == 0
+        )
+        assert tx.execute(
             "execution_set_reported", id=execution.id, fence=1, result={}, exit_code=0, signal=None,
             error_code=None, error_message=None,
-        )  # fmt: skip
-        assert 0 == tx.execute(
+        ) == 0  # fmt: skip
+        assert tx.execute(
             "execution_set_ended", id=execution.id, state="completed", log_complete=True, error_code=None,
             error_message=None,
-        )  # fmt: skip
+        ) == 0  # fmt: skip
 
 
 def test_effects_of_a_commit_happen_after_it_and_never_of_a_rollback(core: Core) -> None:
@@ -292,7 +319,13 @@ def test_effects_of_a_commit_happen_after_it_and_never_of_a_rollback(core: Core)
 
 def core_insert(tx: Transaction) -> None:
     tx.execute(
-        "provider_upsert_builtin", id=uuid4(), name="x", provider_type="fake", config={}, priority=0, max_workers=1
+        "provider_upsert_builtin",
+        id=uuid4(),
+        name="x",
+        provider_type="fake",
+        config={},
+        priority=0,
+        max_workers=1,
     )
 
 

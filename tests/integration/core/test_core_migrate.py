@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from hodei.errors import DatabaseUnavailable, SchemaMismatch
-from hodei.storage import migrate
 from psycopg2 import sql
 from support.core_processes import migrate_there
 from support.servers import Servers, with_driver
+
+from hodei.errors import DatabaseUnavailable, SchemaMismatch
+from hodei.storage import migrate
 
 NINE = {
     "jobs", "workers", "provider_configs", "domain_events", "outbox_events", "sagas", "saga_steps",
@@ -79,7 +80,7 @@ def test_a_database_that_is_not_up_to_date_says_which_command_helps(empty: str) 
 
 
 def test_somebody_elses_tables_are_refused_and_left_alone(empty: str) -> None:
-    run(empty, "CREATE TABLE customers (id int)")
+    run(empty, "CREATE TABLE public.customers (id int)")
 
     with pytest.raises(SchemaMismatch, match=r"not ours.*\(customers\).*createdb hodei_jobs"):
         migrate.upgrade(with_driver(empty))
@@ -89,7 +90,7 @@ def test_somebody_elses_tables_are_refused_and_left_alone(empty: str) -> None:
 
 
 def test_tables_with_our_names_that_we_did_not_make_are_refused(empty: str) -> None:
-    run(empty, "CREATE TABLE jobs (id int)")
+    run(empty, "CREATE TABLE public.jobs (id int)")
 
     with pytest.raises(SchemaMismatch, match="no migration of ours made"):
         migrate.upgrade(with_driver(empty))
@@ -97,7 +98,7 @@ def test_tables_with_our_names_that_we_did_not_make_are_refused(empty: str) -> N
 
 def test_a_foreign_table_beside_ours_is_refused(empty: str) -> None:
     migrate.upgrade(with_driver(empty))
-    run(empty, "CREATE TABLE customers (id int)")
+    run(empty, "CREATE TABLE public.customers (id int)")
 
     with pytest.raises(SchemaMismatch, match="customers"):
         migrate.upgrade(with_driver(empty))

@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from support.core import Core, failure, result
+
 from hodei.providers.contract import ProviderError, ResourceState, ResourceView
 from hodei.services import agents, dispatch, repair
-from support.core import Core, failure, result
 
 
 def lose_messages(core: Core) -> None:
@@ -206,7 +207,9 @@ def test_an_attempt_whose_worker_was_ended_from_elsewhere_is_given_up(core: Core
     assert (job.state, job.error_code) == ("PENDING", "ERR_2006")
 
 
-def test_a_worker_that_ends_before_it_connects_is_said_once(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_ends_before_it_connects_is_said_once(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # given
     provider_id = core.provider("here")
     job_id = core.submit("here")
@@ -214,7 +217,9 @@ def test_a_worker_that_ends_before_it_connects_is_said_once(core: Core, monkeypa
     worker_id = core.job(job_id).worker_id
     open_the_door(core)
     core.sql("UPDATE workers SET updated_at = updated_at - interval '2 s'")
-    view = ResourceView(worker_id=worker_id, state=ResourceState.EXITED, exit_code=1, failure=failure("ERR_1010"))
+    view = ResourceView(
+        worker_id=worker_id, state=ResourceState.EXITED, exit_code=1, failure=failure("ERR_1010")
+    )
     monkeypatch.setattr(core.places.get(provider_id), "inspect", lambda worker_id: view)
 
     # when nobody takes the messages
@@ -340,7 +345,9 @@ def test_5000_waiting_sagas_get_one_message_each_per_minute(core: Core) -> None:
     assert messages() == (5000, 5000)
 
     # and for the rest of that minute there are no more
-    soonest = "SELECT extract(epoch FROM min(nudge_after) - clock_timestamp()) AS s, max(nudges) AS most FROM sagas"
+    soonest = (
+        "SELECT extract(epoch FROM min(nudge_after) - clock_timestamp()) AS s, max(nudges) AS most FROM sagas"
+    )
     row = core.sql(soonest)[0]
     assert 40 < row.s <= 60
     assert row.most == 1
@@ -358,14 +365,18 @@ def test_a_nudged_saga_is_left_alone_for_a_minute_and_then_for_longer(core: Core
     for _ in range(7):
         assert repair.nudge_sagas(core.platform) == 1
         assert repair.nudge_sagas(core.platform) == 0
-        waits.append(core.sql("SELECT extract(epoch FROM nudge_after - clock_timestamp()) AS s FROM sagas")[0].s)
+        waits.append(
+            core.sql("SELECT extract(epoch FROM nudge_after - clock_timestamp()) AS s FROM sagas")[0].s
+        )
         core.make_due()
 
     # then
     assert [round(float(s) / 60) for s in waits] == [1, 2, 4, 8, 15, 15, 15]
 
 
-def test_sagas_go_on_at_once_after_the_broker_was_emptied(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sagas_go_on_at_once_after_the_broker_was_emptied(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # given a saga that has been nudged often, and one that waits for the world
     core.provider("here")
     waiting = core.submit("here")
@@ -373,7 +384,9 @@ def test_sagas_go_on_at_once_after_the_broker_was_emptied(core: Core, monkeypatc
     stuck = core.submit("here")
     dispatch.look(core.platform)
     lose_messages(core)
-    core.sql("UPDATE sagas SET nudges = 4, nudge_after = clock_timestamp() + interval '15 min' WHERE waiting_until IS NULL")
+    core.sql(
+        "UPDATE sagas SET nudges = 4, nudge_after = clock_timestamp() + interval '15 min' WHERE waiting_until IS NULL"
+    )
     monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
 
     # when

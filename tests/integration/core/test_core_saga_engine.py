@@ -6,12 +6,13 @@ import contextlib
 import threading
 
 import pytest
-from hodei.sagas import audit, lease
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.core import Core
 from support.core_saga import STEPS, DrillGround, in_thread
 from support.waiting import until
+
+from hodei.sagas import audit, lease
 
 COMPLETED_TRAIL = [
     ("SagaStarted", None),
@@ -32,7 +33,12 @@ def test_steps_run_in_order_and_wait_for_their_fact(drill: DrillGround) -> None:
 
     # then it waits, and nobody holds it
     row = drill.core.saga(drill.saga_id)
-    assert drill.steps() == {"Write": "COMPLETED", "Make": "COMPLETED", "Await": "IN_PROGRESS", "Finish": "PENDING"}
+    assert drill.steps() == {
+        "Write": "COMPLETED",
+        "Make": "COMPLETED",
+        "Await": "IN_PROGRESS",
+        "Finish": "PENDING",
+    }
     assert row.waiting_until is not None and row.lease_owner is None
     assert row.metadata["waited"] is True
 
@@ -112,7 +118,9 @@ def test_two_runners_make_one_claim(drill: DrillGround) -> None:
 
 
 @pytest.mark.parametrize("same_process", [True, False])
-def test_an_expired_lease_is_taken_over_and_the_loser_records_nothing(drill: DrillGround, same_process: bool) -> None:
+def test_an_expired_lease_is_taken_over_and_the_loser_records_nothing(
+    drill: DrillGround, same_process: bool
+) -> None:
     # given a runner that has stalled until its lease ran out
     drill.start()
     drill.core.engine.run_step(drill.saga_id, "Write")
@@ -146,7 +154,9 @@ def test_an_expired_lease_is_taken_over_and_the_loser_records_nothing(drill: Dri
     assert drill.core.audit(drill.saga_id).count(("StepCompleted", "Make")) == 1
 
 
-def test_a_lease_is_renewed_for_as_long_as_its_step_works(drill: DrillGround, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_renewed_for_as_long_as_its_step_works(
+    drill: DrillGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # given leases of a third of a second
     monkeypatch.setattr(audit, "LEASE_S", 0.3)
     monkeypatch.setattr(lease, "LEASE_S", 0.3)
@@ -164,7 +174,9 @@ def test_a_lease_is_renewed_for_as_long_as_its_step_works(drill: DrillGround, mo
     first = drill.core.saga(drill.saga_id).lease_expires
 
     # when several of them would have run out
-    until(lambda: (drill.core.saga(drill.saga_id).lease_expires - first).total_seconds() > 0.6, what="renewals")
+    until(
+        lambda: (drill.core.saga(drill.saga_id).lease_expires - first).total_seconds() > 0.6, what="renewals"
+    )
     held = drill.core.sql("SELECT lease_expires > clock_timestamp() AS held FROM sagas")[0].held
     leave.set()
     runner.join(10)
@@ -338,7 +350,39 @@ def test_however_messages_come_the_end_is_the_same_and_each_effect_is_once(
         done = STEPS[: STEPS.index(fails_at)]
         begun = [step for step in reversed([*done, fails_at]) if step != "Await"]
         assert drill.state == "FAILED"
-        assert drill.effects() == [*(f"do {step}" for step in done), *(f"undo {step}" for step in begun), "settled"]
+        assert drill.effects() == [
+            *(f"do {step}" for step in done),
+            *(f"undo {step}" for step in begun),
+            "settled",
+        ]
         kinds = [kind for kind, _ in core.audit(drill.saga_id)]
-        assert kinds.count("SagaFailed") == kinds.count("StepFailed") == kinds.count("CompensationStarted") == 1
+        assert (
+            kinds.count("SagaFailed") == kinds.count("StepFailed") == kinds.count("CompensationStarted") == 1
+        )
         assert kinds.count("StepCompensated") == len(begun)
+
+
+def test_a_runner_that_waited_for_the_row_sees_what_its_holder_did(drill: DrillGround) -> None:
+    # given a runner in the middle of a step, and another that waits for the saga's row
+    drill.start()
+    entered, leave = threading.Event(), threading.Event()
+
+    def dawdle(step: str, verb: str) -> None:
+        entered.set()
+        leave.wait(10)
+
+    drill.script.before = dawdle
+    first = in_thread(drill.core.engine.run_step, drill.saga_id, "Write")
+    entered.wait(10)
+    second = in_thread(drill.runner().run_step, drill.saga_id, "Write")
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    until(lambda: drill.core.sql(blocked), what="the second runner's wait")
+
+    # when
+    leave.set()
+    first.join(10)
+    second.join(10)
+
+    # then
+    assert drill.script.acts == ["do Write"]
+    assert drill.core.audit(drill.saga_id).count(("StepCompleted", "Write")) == 1

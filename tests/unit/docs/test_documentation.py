@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 import typer.main
+from support.documentation import PAGES, Block, blocks, links
+from support.platform import CHECKOUT
 
 from hodei.cli.main import app
 from hodei.settings import PREFIX, unknown_variables
-from support.documentation import PAGES, Block, blocks, links
-from support.platform import CHECKOUT
 
 
 def generator() -> ModuleType:
@@ -75,7 +75,9 @@ def _commands_in(line: str) -> list[list[str]]:
         else:
             commands[-1].append(word)
     starts = ((words, words.index("hodei")) for words in commands if "hodei" in words)
-    return [words[at + 1 :] for words, at in starts if all(word == "./run" or "=" in word for word in words[:at])]
+    return [
+        words[at + 1 :] for words, at in starts if all(word == "./run" or "=" in word for word in words[:at])
+    ]
 
 
 @pytest.mark.parametrize(("where", "words"), hodei_commands(), ids=lambda value: str(value)[:60])
@@ -103,7 +105,9 @@ def test_a_documented_command_and_its_options_exist(where: str, words: list[str]
 
 
 def readme_commands() -> list[str]:
-    return [line for block in blocks("sh") if block.page.name == "README.md" for line in block.text.splitlines()]
+    return [
+        line for block in blocks("sh") if block.page.name == "README.md" for line in block.text.splitlines()
+    ]
 
 
 def test_the_readme_begins_with_two_commands() -> None:
@@ -141,5 +145,7 @@ def test_a_lock_names_no_place_and_has_a_hash_for_everything(name: str) -> None:
 
 def _pins(lock: Path) -> dict[str, frozenset[str]]:
     """``name==version`` → its hashes."""
-    entries = re.findall(r"^([a-z0-9][^ \n]*==[^ ;\n]+)(.*(?:\n    --hash.*)*)", lock.read_text(), re.MULTILINE)
+    entries = re.findall(
+        r"^([a-z0-9][^ \n]*==[^ ;\n]+)(.*(?:\n    --hash.*)*)", lock.read_text(), re.MULTILINE
+    )
     return {pin: frozenset(re.findall(r"--hash=(\S+)", rest)) for pin, rest in entries}
