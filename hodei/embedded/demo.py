@@ -17,7 +17,7 @@ from hodei.errors import HodeiError
 from hodei.settings import load_settings
 
 READY_WITHIN_S = 60.0
-COMMAND = "for i in 1 2 3; do echo \"step $i of 3 on $(uname -s), attempt $HODEI_ATTEMPT\"; sleep 0.5; done; echo done"
+COMMAND = 'for i in 1 2 3; do echo "step $i of 3 on $(uname -s), attempt $HODEI_ATTEMPT"; sleep 0.5; done; echo done'
 JOB = {"name": "demo", "command": COMMAND, "provider": "process", "timeout_s": 60}
 
 

@@ -26,16 +26,18 @@ def run() -> int:
     with whole.start_servers(settings, ephemeral=False) as servers:
         env = whole.environment(servers.data_dir)
         env.setdefault("HODEI_LOG_FORMAT", "console")
-        supervisor = Supervisor(
-            whole.processes(env, flower=True, restart=True), tick=servers.revive
-        )
+        supervisor = Supervisor(whole.processes(env, flower=True, restart=True), tick=servers.revive)
         over = threading.Event()
         state_file.write(url, token=settings.api_token)
 
         def announce() -> None:
             if whole.wait_until_ready(url, timeout_s=READY_WITHIN_S, stopped=over.is_set):
-                supervisor.say(f"Ready: {url} (pages: {url}/swagger-ui, http://127.0.0.1:{settings.flower_port})")
-                supervisor.say('In another terminal: hodei job run --name hello --command "echo hello" --follow')
+                supervisor.say(
+                    f"Ready: {url} (pages: {url}/swagger-ui, http://127.0.0.1:{settings.flower_port})"
+                )
+                supervisor.say(
+                    'In another terminal: hodei job run --name hello --command "echo hello" --follow'
+                )
                 supervisor.say("Ctrl-C stops everything.")
             elif not over.is_set():
                 supervisor.say("Not everything is ready yet. Ask what is missing: hodei status")

@@ -60,7 +60,9 @@ def _system() -> Iterator[Servers]:
     redis = shutil.which("redis-server")
     if programs is None or redis is None:
         raise RuntimeError("HODEI_TEST_SERVERS=system needs Debian's postgresql and redis-server.")
-    account = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+    account = (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+    )
     with tempfile.TemporaryDirectory(prefix="hodei-system-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o711)
@@ -69,7 +71,17 @@ def _system() -> Iterator[Servers]:
         if account:
             shutil.chown(data, "postgres", "postgres")
         port, redis_port = free_port(), free_port()
-        initdb = [*account, str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "hodei", "--no-sync"]
+        initdb = [
+            *account,
+            str(programs / "initdb"),
+            "-D",
+            str(data),
+            "-A",
+            "trust",
+            "-U",
+            "hodei",
+            "--no-sync",
+        ]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd="/")
         postgres = [*account, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", "", "-F"]
         postgres += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]

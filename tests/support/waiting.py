@@ -17,5 +17,7 @@ def until(fact: Callable[[], Fact], *, within_s: float = 15.0, what: str = "") -
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what or 'the fact'} did not come true within {within_s:g} s; last: {found!r}")
+            raise AssertionError(
+                f"{what or 'the fact'} did not come true within {within_s:g} s; last: {found!r}"
+            )
         time.sleep(0.02)

@@ -16,9 +16,6 @@ import pytest
 from celery import Celery, _state
 from pytest_celery import CeleryBrokerCluster, CeleryTestWorker, RedisTestBroker
 from pytest_docker_tools import container, fxtr, network, volume
-
-from hodei.embedded.ports import free_port
-from hodei.queue.app import make_app
 from support import witness_fleet
 from support.containered import (
     DATA,
@@ -32,6 +29,9 @@ from support.containered import (
     Member,
 )
 from support.platform import CHECKOUT
+
+from hodei.embedded.ports import free_port
+from hodei.queue.app import make_app
 
 HERE = Path(__file__).parent
 LABELS = {"hodei.test": "containers"}

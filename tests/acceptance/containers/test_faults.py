@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import pytest
 from celery.app.control import Inspect
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
-
-from hodei.queue import names
 from support.containered import Broker, ContaineredPlatform
 from support.contract_checks import SAGA_STEPS
 from support.waiting import until
+
+from hodei.queue import names
 
 pytestmark = pytest.mark.docker
 
