@@ -41,7 +41,10 @@ class Courier(Protocol):
         """Hand over the outbox's rows of this age, waiting for the broker; return how many. 0 when it is away."""
 
     def was_emptied(self) -> bool:
-        """True once after the broker lost what it held: it was flushed, or came back empty."""
+        """True after the broker lost what it held, flushed or restarted empty, until :meth:`note_not_empty`."""
+
+    def note_not_empty(self) -> None:
+        """What was lost has been seen to: the next loss will be another one."""
 
     def ping(self) -> str | None:
         """None when the broker answers, else why it does not."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,11 +16,19 @@ LOOPBACK = "127.0.0.1"
 LISTENING = "0A"  # the state column of /proc/net/tcp
 
 
+CHOICE = range(20_000, 32_000)
+"""Below the ports that Linux gives to outgoing connections, which could take one between its choice and its use."""
+
+_turns = itertools.count(secrets.randbelow(len(CHOICE)))
+
+
 def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody holds at this moment; another one with each call of this process."""
+    for turn in itertools.islice(_turns, len(CHOICE)):
+        port = CHOICE[turn % len(CHOICE)]
+        if is_free(port, host):
+            return port
+    raise OSError(errno.EADDRINUSE, "no port is free on this machine")
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

@@ -75,7 +75,7 @@ def chunks(database: Database, execution_id: UUID, *, after: int = 0) -> Iterato
     """
     after_seq = 0
     while True:
-        with database.begin() as tx:
+        with database.glance() as tx:
             rows = tx.rows(
                 "log_chunks_after",
                 execution_id=execution_id,

@@ -24,7 +24,7 @@ def make_app(redis_url: str, deployment: str) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 25,
             "global_keyprefix": key_prefix(deployment),  # several deployments on one Redis
-            "queue_order_strategy": "priority",  # in the order of `task_queues`
+            "queue_order_strategy": "round_robin",  # a backlog in one queue starves no other
         },
         visibility_timeout=VISIBILITY_TIMEOUT_S,
         broker_connection_timeout=5,

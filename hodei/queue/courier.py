@@ -6,6 +6,7 @@ rests for a moment (a breaker), so that a broker that is away costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -94,12 +95,19 @@ class CeleryCourier:
         return relay(self._database, publish, older_than_s=older_than_s)
 
     def was_emptied(self) -> bool:
-        key = f"{key_prefix(self._database.deployment)}epoch"
         try:
-            fresh = bool(self._redis.set(key, uuid4().hex, nx=True))
+            return not self._redis.exists(self._epoch_key)
         except (redis.RedisError, OSError):
             return False
-        return fresh
+
+    def note_not_empty(self) -> None:
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._redis.set(self._epoch_key, uuid4().hex, nx=True)
+
+    @property
+    def _epoch_key(self) -> str:
+        """Made once: when it is gone, everything is."""
+        return f"{key_prefix(self._database.deployment)}epoch"
 
     def ping(self) -> str | None:
         try:

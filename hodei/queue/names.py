@@ -9,7 +9,6 @@ STEPS = "hodei.steps"
 INFRASTRUCTURE = "hodei.infrastructure"
 PULLS = "hodei.pulls"
 QUEUES = (DISPATCH, STEPS, INFRASTRUCTURE, PULLS)
-"""In the order in which a controller looks: what is quick comes before what talks to Docker."""
 
 LOOK = "dispatch.look"
 DESTROY = "workers.destroy"

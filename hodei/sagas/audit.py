@@ -15,8 +15,11 @@ from hodei.storage.transaction import Transaction
 LEASE_S = 15.0
 """How long a step that works outside the database is its runner's without a renewal (renewed every third of it)."""
 
-NUDGE_S = 20.0
-"""How long a published stretch may show no progress before the clock looks at it."""
+NUDGE_S = 60.0
+"""How long a published stretch may show no progress before the clock looks at it: a queue that is only long is left alone.
+
+When messages were lost for sure (the broker came back empty, a controller died) the clock does not wait for it.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,40 @@ class Audit:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A step's change of state. ``started_at`` and ``output`` are added to what it has."""
+
+    step_name: str
+    state: StepState
+    output: dict[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
+    error_message: str | None = None
+
+    @property
+    def from_states(self) -> list[str]:
+        """Where the step may be now: a state before this one, this one, or one passed through in the same transaction."""
+        before = sources(STEP_TRANSITIONS, self.state)
+        if self.state in (StepState.COMPLETED, StepState.FAILED):
+            before = [*before, StepState.PENDING.value]  # begun and ended at once
+        if self.state is StepState.COMPENSATED:
+            before = [*before, *sources(STEP_TRANSITIONS, StepState.COMPENSATING)]
+        return [*before, self.state.value]
+
+
 def advance(
     tx: Transaction,
     saga_id: UUID,
     state: SagaState,
     *audits: Audit,
+    move: Move | None = None,
     lease_owner: str | None = None,
     waiting_until: datetime | None = None,
     failure: Failure | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Set the saga's state, its lease or deadline, and append to its audit trail. The caller holds its row."""
+    """Set the saga's state, its lease or deadline, move a step, and append to its audit trail. The caller holds its row."""
+    moves = [asdict(move) | {"from_states": move.from_states}] if move else []
     tx.execute(
         "saga_advance",
         id=saga_id,
@@ -52,32 +78,6 @@ def advance(
         error_code=failure.code if failure else None,
         error_message=failure.message if failure else None,
         metadata=metadata or {},
+        moves=json.dumps(moves, default=str),
         events=json.dumps([asdict(audit) for audit in audits], default=str),
-    )
-
-
-def set_step(
-    tx: Transaction,
-    saga_id: UUID,
-    step_name: str,
-    state: StepState,
-    output: dict[str, Any] | None = None,
-    *,
-    started_at: datetime | None = None,
-    error_message: str | None = None,
-) -> None:
-    """Move a step, if it may go there from where it is; one that is there already stays."""
-    allowed = sources(STEP_TRANSITIONS, state)
-    if state is StepState.COMPLETED:
-        allowed = [*allowed, StepState.PENDING.value]  # begun and done in one transaction
-    tx.execute(
-        "step_set",
-        saga_id=saga_id,
-        step_name=step_name,
-        state=state.value,
-        from_states=[*allowed, state.value],
-        output=output or {},
-        error_message=error_message,
-        retried=0,
-        started_at=started_at,
     )

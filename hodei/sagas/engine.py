@@ -18,7 +18,7 @@ import structlog
 from hodei.domain.causes import Failure
 from hodei.domain.states import SagaState, StepState
 from hodei.ports import Platform
-from hodei.sagas.audit import Audit, advance, set_step
+from hodei.sagas.audit import Audit, Move, advance
 from hodei.sagas.lease import Lease
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
 from hodei.storage.transaction import Row, Transaction
@@ -108,6 +108,18 @@ class Engine:
 
     def run_step(self, saga_id: UUID, step_name: str) -> bool:
         """Look at this step of the saga and do it if it is due. True: the step after it may be looked at now."""
+        try:
+            return self._run_step(saga_id, step_name)
+        except StepFailed as failed:  # what it had changed is rolled back
+            with self.platform.database.begin() as tx:
+                row = _lock(tx, saga_id)
+                due = None if row is None or row.state not in OPEN or row.leased else _next_step(row)
+                if row is not None and due is not None and due["name"] == step_name:
+                    kind = self.types[row.saga_type]
+                    self._fail(tx, kind, row, kind.step(step_name), failed.failure)
+            return False
+
+    def _run_step(self, saga_id: UUID, step_name: str) -> bool:
         with self.platform.database.begin() as tx:
             row = _lock(tx, saga_id)
             if row is None or row.state not in OPEN:
@@ -125,15 +137,7 @@ class Engine:
         return self._act(kind, Saga.from_row(row), step, owner)
 
     def _apply(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
-        saga = Saga.from_row(row)
-        savepoint = tx.connection.begin_nested()
-        try:
-            answer = step.apply(self.platform, tx, saga)
-            savepoint.commit()
-        except StepFailed as failed:
-            savepoint.rollback()
-            self._fail(tx, kind, row, step, failed.failure)
-            return False
+        answer = step.apply(self.platform, tx, Saga.from_row(row))
         return self._completed(tx, kind, row, step, answer)
 
     def _new_lease(self) -> str:
@@ -145,8 +149,8 @@ class Engine:
         audits = []
         if _state(row, step.name) == StepState.PENDING:
             audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
-        set_step(tx, row.id, step.name, StepState.IN_PROGRESS, started_at=row.now)
-        advance(tx, row.id, SagaState.IN_PROGRESS, *audits, lease_owner=owner)
+        move = Move(step_name=step.name, state=StepState.IN_PROGRESS, started_at=row.now)
+        advance(tx, row.id, SagaState.IN_PROGRESS, *audits, move=move, lease_owner=owner)
         return owner
 
     def _act(self, kind: SagaType, saga: Saga, step: ExternalStep, owner: str) -> bool:
@@ -173,22 +177,27 @@ class Engine:
         if _state(row, step.name) == StepState.PENDING:
             audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
         if isinstance(answer, Wait):
-            set_step(tx, row.id, step.name, StepState.IN_PROGRESS, answer.output, started_at=row.now)
             advance(
                 tx,
                 row.id,
                 SagaState.IN_PROGRESS,
                 *audits,
+                move=Move(
+                    step_name=step.name,
+                    state=StepState.IN_PROGRESS,
+                    output=answer.output,
+                    started_at=row.now,
+                ),
                 waiting_until=answer.until,
                 metadata=answer.metadata,
             )
             return False
-        set_step(tx, row.id, step.name, StepState.COMPLETED, answer.output, started_at=row.now)
+        move = Move(step_name=step.name, state=StepState.COMPLETED, output=answer.output, started_at=row.now)
         audits.append(Audit("StepCompleted", f"{step.name} was completed.", step.name, answer.output))
         last = step.name == kind.steps[-1].name
         if last:
             audits.append(Audit("SagaCompleted", f"{kind.name} was completed."))
-        advance(tx, row.id, SagaState.COMPLETED if last else SagaState.IN_PROGRESS, *audits)
+        advance(tx, row.id, SagaState.COMPLETED if last else SagaState.IN_PROGRESS, *audits, move=move)
         return not last
 
     # --- undoing ---------------------------------------------------------------------------------------------------
@@ -197,11 +206,12 @@ class Engine:
         audits = []
         if _state(row, step.name) == StepState.PENDING:
             audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
-            set_step(tx, row.id, step.name, StepState.IN_PROGRESS, started_at=row.now)
-        set_step(tx, row.id, step.name, StepState.FAILED, error_message=failure.message)
+        move = Move(
+            step_name=step.name, state=StepState.FAILED, error_message=failure.message, started_at=row.now
+        )
         audits.append(Audit("StepFailed", failure.message, step.name, {"code": failure.code}))
         audits.append(Audit("CompensationStarted", f"{kind.name} is being undone: {failure.message}"))
-        advance(tx, row.id, SagaState.COMPENSATING, *audits, failure=failure)
+        advance(tx, row.id, SagaState.COMPENSATING, *audits, move=move, failure=failure)
         after = _lock(tx, row.id)
         if after is None:
             return
@@ -227,8 +237,8 @@ class Engine:
             if not isinstance(step, ExternalStep):
                 return self._undone(tx, kind, row, step)
             owner = self._new_lease()
-            set_step(tx, saga_id, step_name, StepState.COMPENSATING)
-            advance(tx, saga_id, SagaState.COMPENSATING, lease_owner=owner)
+            move = Move(step_name=step_name, state=StepState.COMPENSATING)
+            advance(tx, saga_id, SagaState.COMPENSATING, move=move, lease_owner=owner)
         saga = Saga.from_row(row)
         with Lease(self.platform.database, saga_id, owner, release_on_error=True):
             step.act_undo(self.platform, saga)
@@ -240,13 +250,12 @@ class Engine:
 
     def _undone(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
         step.undo(self.platform, tx, Saga.from_row(row))
-        set_step(tx, row.id, step.name, StepState.COMPENSATING)
-        set_step(tx, row.id, step.name, StepState.COMPENSATED)
         advance(
             tx,
             row.id,
             SagaState.COMPENSATING,
             Audit("StepCompensated", f"{step.name} was undone.", step.name),
+            move=Move(step_name=step.name, state=StepState.COMPENSATED),
         )
         after = _lock(tx, row.id)
         if after is None:

@@ -37,7 +37,7 @@ class Loop:
 
 LOOPS = (
     Loop(name="outbox", interval_s=1.0, run=repair.relay_outbox),
-    Loop(name="broker", interval_s=2.0, run=repair.notice_emptied_broker),
+    Loop(name="broker", interval_s=2.0, run=repair.notice_lost_messages),
     Loop(name="sagas", interval_s=2.0, run=repair.nudge_sagas),
     Loop(name="dispatch", interval_s=2.0, run=repair.dispatch),
     Loop(name="queue", interval_s=5.0, run=repair.end_overdue_jobs),
@@ -100,13 +100,13 @@ class Clock:
                 log.exception("clock.failed", loop=loop.name)
             self._stopping.wait(loop.interval_s)
         try:
-            with self.platform.database.begin() as tx:
+            with self.platform.database.glance() as tx:
                 tx.execute("loop_release", name=loop.name, owner=self.owner)
         except DatabaseUnavailable:
             log.debug("clock.not_released", loop=loop.name)
 
     def _tick(self, loop: Loop, lease_s: float) -> None:
-        with self.platform.database.begin() as tx:
+        with self.platform.database.glance() as tx:
             mine = tx.row(
                 "loop_claim", name=loop.name, owner=self.owner, lease_s=lease_s, interval_s=loop.interval_s
             )
@@ -116,7 +116,7 @@ class Clock:
         if done:
             log.info("clock.did", loop=loop.name, count=done)
         detail: dict[str, Any] = {"last": done}
-        with self.platform.database.begin() as tx:
+        with self.platform.database.glance() as tx:
             tx.execute(
                 "loop_progress",
                 name=loop.name,

@@ -29,7 +29,7 @@ def look(platform: Platform) -> int:
     settings = platform.settings
     if not settings.job_controller_enabled:
         return 0
-    with platform.database.begin() as tx:
+    with platform.database.glance() as tx:
         providers = tx.rows("provider_list")
     given = 0
     for provider in providers:

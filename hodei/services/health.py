@@ -17,7 +17,7 @@ def check(platform: Platform, service: str) -> dict[str, Any]:
     """The service and what it depends on: ``ok``, ``degraded`` (it can be used, something is missing) or ``down``."""
     checks: dict[str, dict[str, Any]] = {}
     try:
-        with platform.database.begin() as tx:
+        with platform.database.glance() as tx:
             loops = tx.rows("loops")
             outbox = tx.row("outbox_age") or Row(pending=0, oldest_s=None)
         checks["database"] = _ok("Postgres answers.")

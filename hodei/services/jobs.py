@@ -84,7 +84,7 @@ def job_view(row: Row) -> dict[str, Any]:
 
 def get_job(platform: Platform, job_id: UUID) -> dict[str, Any]:
     """One job. Raises NotFound."""
-    with platform.database.begin() as tx:
+    with platform.database.glance() as tx:
         row = tx.row("read_job", id=job_id)
     if row is None:
         raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
@@ -122,7 +122,7 @@ def wait_for_job(platform: Platform, job_id: UUID, timeout_s: float) -> dict[str
     give_up = time.monotonic() + timeout_s
     with platform.wakeups.listen(f"job:{job_id}") as ear:
         while True:
-            with platform.database.begin() as tx:
+            with platform.database.glance() as tx:
                 row = tx.row("read_job_state", id=job_id)
             if row is None:
                 raise NotFound(f"There is no job {job_id}. List them with: hodei job list")

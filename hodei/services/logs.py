@@ -102,7 +102,7 @@ def _execution(
     platform: Platform, *, job_id: UUID | None, execution_id: UUID | None, attempt: int | None
 ) -> Row | None:
     """The execution that is meant, or None for a job that has not been assigned yet."""
-    with platform.database.begin() as tx:
+    with platform.database.glance() as tx:
         row = tx.row("read_log_execution", job_id=job_id, execution_id=execution_id, attempt=attempt)
         if row is None:
             _explain_absence(tx, job_id, execution_id, attempt)
@@ -122,6 +122,6 @@ def _explain_absence(
 
 
 def _ended_without_attempt(platform: Platform, job_id: UUID) -> bool:
-    with platform.database.begin() as tx:
+    with platform.database.glance() as tx:
         job = tx.row("read_job_state", id=job_id)
     return job is not None and JobState(job.state).is_terminal

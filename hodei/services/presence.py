@@ -53,13 +53,13 @@ class Presence:
             if self._stopping.wait(INTERVAL_S):
                 break
         try:
-            with self._database.begin() as tx:
+            with self._database.glance() as tx:
                 tx.execute("loop_forget", name=self._name, owner=self._owner)
         except Exception as error:
             log.debug("presence.not_forgotten", name=self._name, reason=str(error))
 
     def _say(self) -> None:
-        with self._database.begin() as tx:
+        with self._database.glance() as tx:
             tx.execute(
                 "loop_progress",
                 name=self._name,

@@ -61,7 +61,7 @@ class ConfiguredProviders:
         with self._lock:
             if time.monotonic() - self._read_at < TRUSTED_FOR_S:
                 return self._rows
-        with self._database.begin() as tx:
+        with self._database.glance() as tx:
             rows = {row.id: row for row in tx.rows("provider_list")}
         with self._lock:
             self._rows, self._read_at = rows, time.monotonic()

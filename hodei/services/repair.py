@@ -21,6 +21,8 @@ from hodei.storage.transaction import Row
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+CONTROLLER_DEAD_AFTER_S = 12.0
+"""Its presence is renewed every 5 s: after two that were missed its messages are taken for lost."""
 ACTOR = "clock"
 
 
@@ -29,14 +31,22 @@ def relay_outbox(platform: Platform) -> int:
     return platform.courier.relay_now(older_than_s=2.0)
 
 
-def notice_emptied_broker(platform: Platform) -> int:
-    """When the broker came back empty, whatever waited for one of its messages is looked at now, once."""
-    if not platform.courier.was_emptied():
-        return 0
-    log.warning("broker.emptied")
+def notice_lost_messages(platform: Platform) -> int:
+    """When messages are lost for sure, whatever waited for one is looked at now, once.
+
+    They are when the broker came back empty, and when a controller died with those that it had taken.
+    """
+    emptied = platform.courier.was_emptied()
     with platform.database.begin() as tx:
+        died = tx.rows("controllers_forget_dead", silent_s=CONTROLLER_DEAD_AFTER_S)
+        if not emptied and not died:
+            return 0
+        log.warning("messages.lost", broker_emptied=emptied, controllers_died=[row.owner for row in died])
         tx.after_commit(platform.courier.look)
-        return tx.execute("sagas_hurry_all")
+        hurried = tx.execute("sagas_hurry_all")
+    if emptied:
+        platform.courier.note_not_empty()
+    return hurried
 
 
 def nudge_sagas(platform: Platform) -> int:

@@ -15,7 +15,7 @@ def facts(database: Database, keys: list[str]) -> set[str]:
         if kind in waiting:
             waiting[kind].append(UUID(row_id))
     found: set[str] = set()
-    with database.begin() as tx:
+    with database.glance() as tx:
         if waiting["inbox"]:
             rows = tx.rows("inboxes_with_messages", ids=waiting["inbox"])
             found |= {f"inbox:{row.worker_id}" for row in rows}

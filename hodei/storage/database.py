@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import create_engine
@@ -27,24 +26,10 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "hodei") -> None:
         self.url = url
         self._deployment: str | None = None
-        self.engine: Engine = create_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=4,
-            pool_timeout=10,
-            pool_pre_ping=False,
-            pool_use_lifo=True,
-            hide_parameters=True,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": application_name,
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
-                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
-            },
-        )
+        self.engine = _engine(url, application_name, pool_size=pool_size)
+        self._quick = _engine(
+            url, application_name, pool_size=max(2, pool_size // 2), more="-c synchronous_commit=off"
+        ).execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
@@ -65,17 +50,21 @@ class Database:
         transaction.run_after_commit()
 
     @contextmanager
-    def autocommit(self) -> Iterator[Any]:
-        """A bare connection outside any transaction: for advisory locks, LISTEN and maintenance."""
+    def glance(self) -> Iterator[Transaction]:
+        """Single statements, each a transaction of its own and one round trip: for reading, and for measures.
+
+        What is written here may be lost when Postgres crashes within the next moment (heartbeats may; nothing else).
+        Raises DatabaseUnavailable when Postgres is away.
+        """
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                yield connection
+            with self._quick.connect() as connection:
+                yield Transaction(connection)
         except (OperationalError, PoolTimeout) as error:
             raise _unavailable(error) from error
 
     def ping(self) -> None:
         """Ask the server for an answer. Raises DatabaseUnavailable."""
-        with self.begin() as tx:
+        with self.glance() as tx:
             tx.scalar("ping")
 
     @property
@@ -89,11 +78,37 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+        self._quick.dispose()
+
+
+def _engine(url: str, application_name: str, *, pool_size: int, more: str = "") -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=8,
+        pool_timeout=10,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": application_name,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} {more}",
+        },
+    )
 
 
 def _unavailable(error: Exception) -> DatabaseUnavailable:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+    original = getattr(error, "orig", None)
+    reason = str(original or error).strip().splitlines()
     first = reason[0] if reason else type(error).__name__
+    if (
+        getattr(original, "pgcode", None) is not None
+    ):  # the server answered: a deadlock, a time-out, its shutdown
+        return DatabaseUnavailable(f"The database gave up on this ({first}). Try again.")
     return DatabaseUnavailable(
         f"The database cannot be reached ({first}). Check that Postgres runs and that HODEI_DATABASE_URL is right."
     )

@@ -67,6 +67,9 @@ class KeptCourier:
     def was_emptied(self) -> bool:
         return False
 
+    def note_not_empty(self) -> None:
+        pass
+
     def ping(self) -> str | None:
         return None
 

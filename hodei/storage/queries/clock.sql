@@ -31,6 +31,11 @@ UPDATE hodei.loops SET lease_expires = clock_timestamp() WHERE name = :name AND 
 -- name: loop_forget
 DELETE FROM hodei.loops WHERE name = :name AND owner = :owner;
 
+-- name: controllers_forget_dead
+DELETE FROM hodei.loops WHERE name LIKE 'controller:%'
+   AND progressed_at < clock_timestamp() - make_interval(secs => :silent_s)
+RETURNING owner;
+
 -- name: loops
 SELECT name, owner, progressed_at, interval_s, detail, extract(epoch FROM clock_timestamp() - progressed_at) AS age_s
   FROM hodei.loops ORDER BY name;

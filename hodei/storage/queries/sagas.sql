@@ -22,7 +22,7 @@ SELECT s.*, s.lease_expires > clock_timestamp() AS leased, clock_timestamp() AS 
   FROM public.sagas s WHERE s.id = :id FOR UPDATE;
 
 -- name: saga_advance
--- Set where the saga is, and append audit events whose times strictly grow.
+-- Set where the saga is, move its steps from where they may be moved, and append audit events whose times strictly grow.
 WITH tick AS (
     UPDATE public.sagas
        SET state = :state, version = version + 1, lease_owner = :lease_owner,
@@ -37,20 +37,21 @@ WITH tick AS (
                            + interval '1 microsecond' * jsonb_array_length(CAST(:events AS jsonb))
      WHERE id = :id
  RETURNING last_event_at - interval '1 microsecond' * jsonb_array_length(CAST(:events AS jsonb)) AS base
+), moved AS (
+    UPDATE public.saga_steps step
+       SET state = move.state, output_data = step.output_data || move.output,
+           error_message = COALESCE(move.error_message, step.error_message),
+           started_at = COALESCE(step.started_at, move.started_at),
+           completed_at = CASE WHEN move.state IN ('COMPLETED', 'FAILED', 'COMPENSATED') THEN clock_timestamp()
+                               ELSE step.completed_at END
+      FROM jsonb_to_recordset(CAST(:moves AS jsonb)) AS move
+               (step_name text, state text, output jsonb, error_message text, started_at timestamptz, from_states jsonb)
+     WHERE step.saga_id = :id AND step.step_name = move.step_name AND move.from_states @> to_jsonb(step.state)
 )
 INSERT INTO public.saga_audit_events (id, saga_id, event_type, step_name, message, payload, occurred_at)
 SELECT gen_random_uuid(), :id, e ->> 'event_type', e ->> 'step_name', e ->> 'message', COALESCE(e -> 'payload', '{}'),
        base + interval '1 microsecond' * ordinality
   FROM tick, jsonb_array_elements(CAST(:events AS jsonb)) WITH ORDINALITY AS item(e, ordinality);
-
--- name: step_set
-UPDATE public.saga_steps
-   SET state = :state, output_data = output_data || CAST(:output AS jsonb),
-       error_message = COALESCE(:error_message, error_message),
-       retry_count = retry_count + :retried,
-       started_at = COALESCE(started_at, :started_at),
-       completed_at = CASE WHEN :state IN ('COMPLETED', 'FAILED', 'COMPENSATED') THEN clock_timestamp() ELSE completed_at END
- WHERE saga_id = :saga_id AND step_name = :step_name AND state = ANY(CAST(:from_states AS text[]));
 
 -- name: saga_renew_lease
 UPDATE public.sagas SET lease_expires = clock_timestamp() + make_interval(secs => :lease_s),

@@ -13,6 +13,7 @@ from support.core import Core, refused, result
 from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unauthorized, UpgradeRequired
 from hodei.ports import token_hash
 from hodei.services import agents
+from hodei.services.agents.sessions import Sessions
 
 SESSION = "a session token, long enough to be one"
 WHOLE_LIFE = [
@@ -119,7 +120,7 @@ def test_tokens_are_not_stored_and_a_session_ends_with_its_worker(core: Core, ma
         tx.scalar("worker_set_terminated", id=made, reason="over")
 
     # then
-    assert isinstance(refused(lambda: agents.Sessions().find(core.platform, SESSION)), Unauthorized)
+    assert isinstance(refused(lambda: Sessions().find(core.platform, SESSION)), Unauthorized)
 
 
 def test_a_worker_is_ready_when_its_inbox_is_open_and_not_before(core: Core, made: UUID) -> None:

@@ -390,7 +390,7 @@ def test_sagas_go_on_at_once_after_the_broker_was_emptied(
     monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
 
     # when
-    assert repair.notice_emptied_broker(core.platform) == 1
+    assert repair.notice_lost_messages(core.platform) == 1
     assert repair.nudge_sagas(core.platform) == 1
     messages = list(core.courier.kept)
     core.drain()
