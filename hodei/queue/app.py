@@ -30,7 +30,7 @@ def make_app(redis_url: str, deployment: str) -> Celery:
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a broker that is away for an hour comes back to a living controller
-        broker_pool_limit=4,
+        broker_pool_limit=32,  # each thread that publishes or asks needs one; they are opened as they are needed
         broker_pool_acquire_timeout=2,  # the default waits for ever
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a step is guarded by its lease
         task_acks_late=True,
