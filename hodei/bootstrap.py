@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ log = structlog.get_logger("hodei.start")
 EMBEDDED_WAIT_S = 60.0
 FIRST_CHECK_S = 3.0
 POOL_SIZES = {"worker-manager": 16, "all": 16}
+USUAL_BRIDGE = "172.17.0.1"
+"""Where Docker puts its bridge when nobody says otherwise."""
+
 BUILT_IN = (
     ("docker", DOCKER_PROVIDER_ID, 20, 8),
     ("kubernetes", KUBERNETES_PROVIDER_ID, 10, 20),
@@ -191,4 +195,4 @@ def _gateway(platform: Platform, row: Row) -> str | None:
         provider = platform.providers.get(row.id)
         return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None
     except ProviderError:
-        return None
+        return USUAL_BRIDGE if sys.platform == "linux" else None  # Docker may come up after us

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from hodei.errors import PortTaken
 
 AGENT_PREFIX = "/api/v1/agent/"
 ENVIRON_KEY = "hodei.listener"
+IP_FREEBIND = 15
+"""Linux, ip(7): an address may be bound that this machine does not have yet."""
+
 BACKLOG = 2048
 
 
@@ -56,6 +60,8 @@ def listen(service: str, host: str, port: int, *, agents_only: bool = False) -> 
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited: head and body are sent apart
+    if agents_only and sys.platform == "linux":
+        opened.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # Docker's bridge may come up after us
     try:
         opened.bind(address)
         opened.listen(BACKLOG)

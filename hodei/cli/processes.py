@@ -157,7 +157,7 @@ def _run(module: str, *given: Any) -> None:
     from hodei_agent.linux import make_undumpable, wipe_environment
 
     make_undumpable()
-    wipe_environment(os.environ.get(name, "") for name in SECRET_VARIABLES)
+    wipe_environment(SECRET_VARIABLES)
     with _said_in_a_sentence():
         raise typer.Exit(import_module(module).run(*given) or 0)
 

@@ -28,6 +28,7 @@ from hodei.embedded.errors import AlreadyRunning, DataFolderRefused
 ROOT_HOME = Path("/var/lib/hodei")
 USER_FOLDER = ".hodei"
 SOCKET_PATH_LIMIT = 100  # sun_path is 108 bytes on Linux and 104 on macOS; a little less than both
+SECRET_FILES = ("credentials.json", "connection.json", "secret.key")
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 
 
@@ -182,6 +183,18 @@ class DataFolder:
         for _, folders, files, fd in os.fwalk(folder, follow_symlinks=False):
             for name in (".", *folders, *files):
                 os.chown(name, self.account.uid, self.account.gid, dir_fd=fd, follow_symlinks=False)
+
+
+def hidden_from_jobs(root: Path) -> list[Path]:
+    """The folders that no job on this machine may see: what is in them opens the embedded servers, the secrets in
+    the database, or the API.
+
+    The data folder as a whole, because its files are replaced now and then; empty when nothing secret is in it.
+    """
+    root = root.resolve()
+    found = [root] if any((root / name).exists() for name in SECRET_FILES) else []
+    short = [Path(parent) / _short_name(root, uid) for parent, uid in _short_places(root)]
+    return [*found, *(folder for folder in (*short, state_file.path().parent) if folder.is_dir())]
 
 
 def temporary_root(account: Account | None) -> Path:

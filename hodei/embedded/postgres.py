@@ -208,6 +208,9 @@ class PostgresServer:
                     create = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
                     password = sql.Literal(self.credentials.database_password)
                     cursor.execute(create.format(sql.Identifier(ROLE), password))
+                    # the role and the internal schema have one name: unqualified names mean public all the same
+                    path = sql.SQL("ALTER ROLE {} SET search_path TO public").format(sql.Identifier(ROLE))
+                    cursor.execute(path)
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
                 if not cursor.fetchone():
                     own = sql.SQL("CREATE DATABASE {} OWNER {}")

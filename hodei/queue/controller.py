@@ -87,6 +87,7 @@ def serve(platform: Platform, threads: int) -> None:
     queues = [Queue(name, exchange=None, routing_key=name) for name in (*QUEUES, pulse.queue)]
     app.conf.task_queues = queues
     log.info("controller: started", threads=threads, queues=list(QUEUES))
+    warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")  # JSON alone is accepted
     worker = app.Worker(
         pool="threads",
         concurrency=threads,
@@ -97,7 +98,6 @@ def serve(platform: Platform, threads: int) -> None:
         loglevel="WARNING",
         quiet=True,
     )
-    warnings.filterwarnings("ignore", message=r"(?s).*superuser privileges")
     try:
         worker.start()
     finally:

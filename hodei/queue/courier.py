@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import redis
 import structlog
 
+from hodei.errors import HodeiError
 from hodei.queue import names
 from hodei.queue.names import key_prefix
 from hodei.services.relay import relay
@@ -74,12 +75,15 @@ class CeleryCourier:
         self._put(lambda: self._send(names.PULL, str(provider_id), image, queue=names.PULLS))
 
     def relay(self) -> None:
-        self._once("relay", lambda: self._guarded(lambda: self._relay(0.0)))
+        self._once("relay", lambda: self.relay_now(older_than_s=0.0))
 
     def relay_now(self, *, older_than_s: float) -> int:
+        if time.monotonic() < self._rest_until:
+            return 0
         try:
             return self._relay(older_than_s)
         except (redis.RedisError, OSError):
+            self._rest_until = time.monotonic() + REST_S
             return 0
 
     def _relay(self, older_than_s: float) -> int:
@@ -156,6 +160,8 @@ class CeleryCourier:
         while (action := self._waiting.get()) is not None:
             try:
                 action()
+            except HodeiError as error:
+                log.warning("courier.not_sent", reason=error.message)
             except Exception:
                 log.exception("courier.failed")
 

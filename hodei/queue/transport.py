@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from kombu.transport import redis
+from typing import Any
+
+from kombu.transport import redis as kombu_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 
-class Channel(redis.Channel):
-    """Can be closed twice.
+class Channel(kombu_redis.Channel):
+    """A channel that still says that its connection is lost when Celery has given that connection up already.
 
-    When Redis goes away, Celery closes each channel, forgets the connection's settings and closes again. If the first
-    time failed before it came to the unacknowledged messages, the second one wants to connect for them, without
-    settings; Celery takes that for unrecoverable, and its worker stops for good. There is nothing more to close: the
-    messages are delivered again after the visibility time-out, and the clock repairs long before.
+    When Redis goes away, Celery forgets the connection's settings and then closes the channel, or a task that ran
+    meanwhile acknowledges its message there. Either one would connect again, without settings: an `AttributeError`,
+    which Celery takes for unrecoverable, and its worker stops for good. A lost connection it survives; the messages
+    are delivered again after the visibility time-out, and the clock repairs long before.
     """
 
-    def close(self) -> None:
-        """Let go of the connection, whether it works or not."""
-        try:
-            super().close()
-        except AttributeError:
-            if self.connection is not None and self.connection.client is not None:
-                raise
+    def _connparams(self, **options: Any) -> dict[str, Any]:
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("This connection was lost and given up.")
+        return super()._connparams(**options)
 
 
-class Transport(redis.Transport):
-    """What ``broker_transport`` names."""
+class Transport(kombu_redis.Transport):
+    """What kombu uses for ``redis://`` and ``rediss://``."""
 
     Channel = Channel

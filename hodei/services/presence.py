@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
@@ -29,7 +29,7 @@ class Presence:
         self._name = f"{kind}:{owner}"
         self._owner = owner
         self._well = well
-        self._up_since = datetime.now(UTC)
+        self._up_since: datetime | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"presence {kind}", daemon=True)
 
@@ -49,7 +49,7 @@ class Presence:
                     self._say()
             except Exception as error:
                 log.debug("presence.not_said", name=self._name, reason=str(error))
-                self._up_since = datetime.now(UTC)  # agents could not reach anything through us meanwhile
+                self._up_since = None  # agents could not reach anything through us meanwhile
             if self._stopping.wait(INTERVAL_S):
                 break
         try:
@@ -60,6 +60,9 @@ class Presence:
 
     def _say(self) -> None:
         with self._database.glance() as tx:
+            self._up_since = self._up_since or tx.scalar(
+                "now"
+            )  # by the clock that heartbeats are measured with
             tx.execute(
                 "loop_progress",
                 name=self._name,

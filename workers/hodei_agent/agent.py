@@ -27,6 +27,10 @@ SAY_UNREACHABLE_AFTER = 5
 
 def run(arguments: list[str]) -> NoReturn:
     """Be an agent, with the settings of the process's environment, and end the process."""
+    if arguments[:1] == ["--try-hiding"]:
+        from hodei_agent import hiding
+
+        hiding.try_out(arguments[1], arguments[2:])
     linux.make_undumpable()
     subreaper = linux.become_subreaper()
     os.umask(0o022)
@@ -35,7 +39,7 @@ def run(arguments: list[str]) -> NoReturn:
         ours = settings.read(os.environ, arguments)
     except settings.SettingsError as error:
         _exit(EXIT_REFUSED, str(error))
-    linux.wipe_environment([ours.token])
+    linux.wipe_environment(["HODEI_TOKEN"])
     lease = Lease(PATIENCE_S)
     client = Client(ours.server, ours.token, lease)
     path = ours.path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Callable
+from typing import Callable, Sequence
 
 from hodei_agent import command, job_environment, outcome
 from hodei_agent.cgroup import oom_kills
@@ -43,6 +43,7 @@ class Execution:
         tree: Tree,
         folders: Callable[[], job_environment.Folders],
         path: str,
+        hidden: Sequence[str] = (),
     ) -> None:
         self.definition = definition
         self.sender = sender
@@ -50,6 +51,7 @@ class Execution:
         self._tree = tree
         self._make_folders = folders
         self._path = path
+        self._hidden = hidden
         self.folders: job_environment.Folders | None = None
         self.pipes: dict[int, int] = {}
         self._child: Child | None = None
@@ -89,7 +91,7 @@ class Execution:
             path = os.fsdecode(environment[b"PATH"])
             arguments = command.build(definition, self.folders.root + "/script", path)
             self._oom_kills_before = oom_kills()
-            self._child = spawn(arguments, environment, self.folders.home)
+            self._child = spawn(arguments, environment, self.folders.home, self._hidden)
         except BadDefinition as error:
             self._finish(outcome.not_started("ERR_1009", str(error)))
             return

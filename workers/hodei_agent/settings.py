@@ -1,11 +1,11 @@
-"""What the agent is told at its start: three variables and one flag."""
+"""What the agent is told at its start: three variables and two flags."""
 
 from __future__ import annotations
 
 import os
 from typing import MutableMapping, NamedTuple
 
-USAGE = "usage: hodei-agent [--state-dir PATH]   (and HODEI_SERVER, HODEI_TOKEN, HODEI_WORKER_ID)"
+USAGE = "usage: hodei-agent [--hide PATH]... [--state-dir PATH]   (and HODEI_SERVER, HODEI_TOKEN, HODEI_WORKER_ID)"
 
 
 class SettingsError(ValueError):
@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     worker_id: str
     state_dir: str | None
     path: str
+    hidden: tuple[str, ...]
 
 
 def parse_server(text: str) -> Server:
@@ -63,23 +64,28 @@ def parse_server(text: str) -> Server:
 def read(environment: MutableMapping[str, str], arguments: list[str]) -> Settings:
     """Read the settings and remove them from `environment`. Raises SettingsError.
 
-    What was in the environment at exec stays in `/proc/<pid>/environ`:
-    :func:`hodei_agent.linux.make_undumpable` closes that, and the token in it is spent by the registration.
-    Nothing secret is ever taken from arguments.
+    What was in the environment at exec stays in `/proc/<pid>/environ`: :func:`hodei_agent.linux.make_undumpable`
+    closes that, :func:`hodei_agent.linux.wipe_environment` empties it, and the registration spends the token.
+    `--hide` names what jobs must not see, as often as needed. Nothing secret is ever taken from arguments.
     """
     values = [environment.pop(name, "") for name in ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")]
     names = ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")
     state_dir = None
+    hidden = []
     rest = list(arguments)
     while rest:
         flag, _, value = rest.pop(0).partition("=")
-        if flag != "--state-dir" or not (value or rest):
+        if flag not in ("--state-dir", "--hide") or not (value or rest):
             raise SettingsError(USAGE)
-        state_dir = os.path.abspath(value or rest.pop(0))
+        path = os.path.abspath(value or rest.pop(0))
+        if flag == "--hide":
+            hidden.append(path)
+        else:
+            state_dir = path
     missing = [names[i] for i in range(3) if not values[i]]
     if missing:
         raise SettingsError(f"{', '.join(missing)} not set; {USAGE}")
     server, token, worker_id = values
     if not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError("HODEI_TOKEN holds characters that no token has")
-    return Settings(parse_server(server), token, worker_id, state_dir, environment.get("PATH", ""))
+    return Settings(parse_server(server), token, worker_id, state_dir, environment.get("PATH", ""), tuple(hidden))

@@ -7,9 +7,9 @@ import fcntl
 import os
 import signal
 import subprocess
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
-from hodei_agent import linux
+from hodei_agent import hiding, linux
 
 PIPE_BYTES = 1024 * 1024
 _F_SETPIPE_SZ = 1031
@@ -32,18 +32,30 @@ class SpawnFailed(Exception):
         self.code = code
 
 
-def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) -> Child:
+def spawn(
+    command: list[bytes], environment: dict[bytes, bytes], folder: str, hidden: Sequence[str] = ()
+) -> Child:
     """Start the command in a session of its own, with no input and nothing of ours open. Raises SpawnFailed.
 
-    The thread that calls this must live as long as the job: outside a container the kernel kills the job's
-    first process when that thread is gone.
+    Of the `hidden` paths it sees nothing but what is in the folder above `folder`; where that cannot be, it is not
+    started. The thread that calls this must live as long as the job: outside a container the kernel kills the
+    job's first process when that thread is gone.
     """
     stdout, stdout_end = _pipe()
     stderr, stderr_end = _pipe()
-    agent, contained = os.getpid(), linux.dies_with_container()
+    trouble, trouble_end = os.pipe()
+    agent = os.getpid()
+    plain = not hidden and os.geteuid() != 0 and linux.dies_with_container()
 
     def prepare() -> None:
-        linux.forbid_prying()
+        if hidden:
+            try:
+                hiding.hide(hidden, os.path.dirname(folder))
+            except hiding.HidingFailed as reason:
+                os.write(trouble_end, str(reason).encode())
+                raise
+            os.chdir(folder)
+        linux.forbid_prying(hiding=bool(hidden))
         linux.die_with_parent(agent, signal.SIGKILL)
 
     try:
@@ -55,15 +67,16 @@ def spawn(command: list[bytes], environment: dict[bytes, bytes], folder: str) ->
             cwd=folder,
             env=environment,
             start_new_session=True,
-            preexec_fn=None if contained else prepare,
+            preexec_fn=None if plain else prepare,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         os.close(stdout)
         os.close(stderr)
-        raise _failure(error, command[0], folder) from error
+        os.set_blocking(trouble, False)
+        raise _hiding_failure(trouble) or _failure(error, command[0], folder) from error
     finally:
-        os.close(stdout_end)
-        os.close(stderr_end)
+        for descriptor in (stdout_end, stderr_end, trouble, trouble_end):
+            os.close(descriptor)
     process.returncode = 0  # The reaper waits for it, not this object.
     _prefer_for_oom(process.pid)
     return Child(process.pid, stdout, stderr)
@@ -88,6 +101,18 @@ def _prefer_for_oom(pid: int) -> None:
             file.write(str(score))
     except (OSError, ValueError):
         pass
+
+
+def _hiding_failure(trouble: int) -> SpawnFailed | None:
+    try:
+        reason = os.read(trouble, 4096).decode()
+    except BlockingIOError:
+        return None
+    return SpawnFailed(
+        "ERR_1010",
+        f"The job was not started, because it could have read the platform's passwords: {reason}. Use Docker, or "
+        "run the platform on a Postgres and Redis of your own (HODEI_DATABASE_URL, HODEI_REDIS_URL).",
+    )
 
 
 def _failure(error: Exception, program: bytes, folder: str) -> SpawnFailed:

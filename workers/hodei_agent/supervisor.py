@@ -50,6 +50,7 @@ class Supervisor:
     ) -> None:
         self._server: Server = settings.server
         self._path = settings.path
+        self._hidden = settings.hidden
         self._registration = registration
         self._lease = lease
         self._state_dir = state_dir
@@ -223,6 +224,7 @@ class Supervisor:
             process_tree.Tree(job.execution_id, subreaper=self._subreaper),
             lambda: job_environment.make_folders(self._state_dir, number),
             self._path,
+            self._hidden,
         )
         if self._registration.max_jobs == 1:
             sender.goodbye = "done"
