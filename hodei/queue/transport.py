@@ -17,10 +17,10 @@ class Channel(kombu_redis.Channel):
     are delivered again after the visibility time-out, and the clock repairs long before.
     """
 
-    def _connparams(self, **options: Any) -> dict[str, Any]:
+    def _connparams(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("This connection was lost and given up.")
-        return super()._connparams(**options)
+        return super()._connparams(*arguments, **options)
 
 
 class Transport(kombu_redis.Transport):

