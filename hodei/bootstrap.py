@@ -101,13 +101,23 @@ def open_platform(settings: Settings, role: str) -> Platform:
     """Connect, migrate, open everything. Raises a HodeiError that says what to do; a provider that is away is no error."""
     servers = find_servers(settings)
     migrated = migrate.upgrade(servers.database_url)
+    platform = assemble(settings, servers, role)
+    platform.database.ping()
+    log.info("database: connected", deployment=platform.database.deployment)
+    log.info("migrations: done", changed=migrated)
+    _write_built_in(platform)
+    _check_providers(platform)
+    log.info("provisioning: configured", enabled=settings.provisioning_enabled)
+    log.info("worker lifecycle management: started", heartbeat_interval_s=settings.heartbeat_interval)
+    return platform
+
+
+def assemble(settings: Settings, servers: Servers, role: str) -> Platform:
+    """Wire a platform over a schema that is up to date, and start nothing."""
     database = Database(
         servers.database_url, pool_size=POOL_SIZES.get(role, 8), application_name=f"hodei {role}"
     )
-    database.ping()
-    log.info("database: connected", deployment=database.deployment)
-    log.info("migrations: done", changed=migrated)
-    platform = Platform(
+    return Platform(
         settings=settings,
         database=database,
         courier=CeleryCourier(servers.redis_url, database),
@@ -120,11 +130,6 @@ def open_platform(settings: Settings, role: str) -> Platform:
         vault=Vault(servers.secret_key),
         process_name=role,
     )
-    _write_built_in(platform)
-    _check_providers(platform)
-    log.info("provisioning: configured", enabled=settings.provisioning_enabled)
-    log.info("worker lifecycle management: started", heartbeat_interval_s=settings.heartbeat_interval)
-    return platform
 
 
 def _write_built_in(platform: Platform) -> None:

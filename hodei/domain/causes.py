@@ -32,6 +32,7 @@ _U, _I, _C = Severity.USER, Severity.INFRASTRUCTURE, Severity.CRITICAL
 _LOGS = "Read the job's log: hodei job logs ID"
 _HEALTH = "Look at the provider: hodei provider health"
 _WHY = "Ask why: hodei job why ID"
+_AGAIN = "Submit the job again."
 
 CAUSES: dict[str, Cause] = {
     cause.code: cause
@@ -45,7 +46,7 @@ CAUSES: dict[str, Cause] = {
         _cause(1005, "run time-out", _U, "Raise --timeout, or make the job shorter.", _LOGS),
         _cause(1006, "ended by a signal", _U, "Look for what sent the signal.", _LOGS),
         _cause(1007, "non-zero exit code", _U, _LOGS),
-        _cause(1008, "infrastructure", _I, "Run it again: hodei job retry ID", _HEALTH),
+        _cause(1008, "infrastructure", _I, _AGAIN, _HEALTH),
         _cause(1009, "the job's definition is not valid", _U, "Correct the definition and submit it again."),
         _cause(
             1010,
@@ -57,7 +58,7 @@ CAUSES: dict[str, Cause] = {
             1011, "a secret could not be handed over", _C, "Check HODEI_SECRET_KEY; submit the job again."
         ),
         _cause(
-            1012, "input or output error", _I, "Check the disk of the worker's host.", "hodei job retry ID"
+            1012, "input or output error", _I, "Check the disk of the worker's host.", _AGAIN
         ),
         _cause(1013, "out of memory", _U, "Raise --memory, or make the job use less."),
         _cause(1014, "queue time-out", _I, "Give the provider more room, or raise timeouts.queue_s.", _WHY),
@@ -65,12 +66,12 @@ CAUSES: dict[str, Cause] = {
             1015, "no output for too long", _U, "Raise timeouts.idle_s, or let the job print progress.", _LOGS
         ),
         _cause(1016, "the log is incomplete", _I, "What is there can be read: hodei job logs ID"),
-        _cause(2001, "the worker was not ready", _I, "hodei job retry ID", _HEALTH),
-        _cause(2002, "the worker did not take the job in time", _I, "hodei job retry ID", _HEALTH),
-        _cause(2003, "the worker crashed", _I, "hodei job retry ID", _HEALTH),
-        _cause(2004, "the worker's connection was closed", _I, "hodei job retry ID", _HEALTH),
+        _cause(2001, "the worker was not ready", _I, _AGAIN, _HEALTH),
+        _cause(2002, "the worker did not take the job in time", _I, _AGAIN, _HEALTH),
+        _cause(2003, "the worker crashed", _I, _AGAIN, _HEALTH),
+        _cause(2004, "the worker's connection was closed", _I, _AGAIN, _HEALTH),
         _cause(2005, "worker and platform did not understand each other", _C, "Rebuild the worker image."),
-        _cause(2006, "the worker was lost", _I, "hodei job retry ID", _HEALTH),
+        _cause(2006, "the worker was lost", _I, _AGAIN, _HEALTH),
         _cause(
             3001, "the image cannot be pulled", _U, "Check the image's name and the registry's credentials."
         ),
@@ -87,8 +88,8 @@ CAUSES: dict[str, Cause] = {
         _cause(3006, "the provider is not available", _I, _HEALTH),
         _cause(3007, "internal error while provisioning", _C, _HEALTH),
         _cause(3008, "unschedulable", _U, "Ask for less --cpu or --memory, or give the cluster more."),
-        _cause(3009, "evicted", _I, "Ask for the memory and disk that the job needs.", "hodei job retry ID"),
-        _cause(3010, "node lost", _I, "hodei job retry ID", _HEALTH),
+        _cause(3009, "evicted", _I, "Ask for the memory and disk that the job needs.", _AGAIN),
+        _cause(3010, "node lost", _I, _AGAIN, _HEALTH),
         _cause(4001, "no providers", _I, "Enable one: hodei provider list"),
         _cause(4002, "no provider matches", _U, "Name a provider that exists: hodei provider list"),
         _cause(4003, "providers are overloaded", _I, "Wait, or raise max_workers.", _WHY),

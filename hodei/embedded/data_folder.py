@@ -22,6 +22,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hodei.embedded import state_file
 from hodei.embedded.account import Account
 from hodei.embedded.errors import AlreadyRunning, DataFolderRefused
 
@@ -189,12 +190,14 @@ def hidden_from_jobs(root: Path) -> list[Path]:
     """The folders that no job on this machine may see: what is in them opens the embedded servers, the secrets in
     the database, or the API.
 
-    The data folder as a whole, because its files are replaced now and then; empty when nothing secret is in it.
+    The data folder as a whole, because its files are replaced now and then; not when nothing secret is in it. And
+    the per-user folder in which `hodei dev` notes its token.
     """
-    root = root.resolve()
-    found = [root] if any((root / name).exists() for name in SECRET_FILES) else []
-    short = [Path(parent) / _short_name(root, uid) for parent, uid in _short_places(root)]
-    return [*found, *(folder for folder in (*short, state_file.path().parent) if folder.is_dir())]
+    found = [root.resolve()] if any((root / name).exists() for name in SECRET_FILES) else []
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        if state_file.path().exists():
+            found.append(state_file.path().parent)
+    return found
 
 
 def temporary_root(account: Account | None) -> Path:

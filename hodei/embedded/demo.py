@@ -45,8 +45,11 @@ def run() -> int:
             )
             demo = _Demo(f"http://127.0.0.1:{ports['ORCHESTRATOR']}", supervisor, settings.api_token, began)
             threading.Thread(target=demo.run, name="demo", daemon=True).start()
-            code = supervisor.run()
-            demo.over.set()
+            try:
+                code = supervisor.run()
+            finally:
+                demo.over.set()
+                whole.stop_workers(settings, servers, reason="hodei demo was stopped")
         if not demo.reported:
             _say("The platform did not work. Its last words:")
             _say(_last_lines(record))

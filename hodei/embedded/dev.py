@@ -48,3 +48,6 @@ def run() -> int:
         finally:
             over.set()
             state_file.remove()
+            stopped = whole.stop_workers(settings, servers, reason="hodei dev was stopped")
+            if stopped:
+                supervisor.say(f"Ended {stopped} workers; their jobs are tried again by the next hodei dev.")

@@ -66,3 +66,25 @@ def wait_until_ready(url: str, *, timeout_s: float, stopped: Callable[[], bool])
                 pass
             time.sleep(LOOK_AGAIN_S)
     return False
+
+
+def stop_workers(settings: Settings, servers: EmbeddedServices, *, reason: str) -> int:
+    """End what workers are left, once the services are down; return how many there were.
+
+    Only on a database of our own: on a configured one they may be another machine's. Their jobs are tried again when
+    the platform is started again. Never raises: it is called on the way out.
+    """
+    if servers.database_url is None:
+        return 0
+    from hodei.bootstrap import assemble, find_servers
+    from hodei.services import workers
+
+    try:
+        found = find_servers(settings.model_copy(update={"data_dir": servers.data_dir}))
+        platform = assemble(settings.model_copy(update={"data_dir": servers.data_dir}), found, "stop")
+        try:
+            return workers.stop_all(platform, reason=reason)
+        finally:
+            platform.close()
+    except HodeiError:
+        return 0  # the schema was never made, or Postgres is gone: what is left gives itself up

@@ -35,9 +35,16 @@ def build_provider(
 
         return DockerProvider(provider_id, server_url=url, default_image=settings.worker_image, config=config)
     if provider_type == "process":
+        from hodei.embedded.data_folder import hidden_from_jobs
         from hodei.providers.process.provider import ProcessProvider
 
-        return ProcessProvider(provider_id, server_url=url, data_dir=data_dir, config=config)
+        return ProcessProvider(
+            provider_id,
+            server_url=url,
+            data_dir=data_dir,
+            config=config,
+            secret=lambda: hidden_from_jobs(data_dir),
+        )
     if provider_type == "fake":
         from hodei.providers.fake.provider import FakeProvider
 

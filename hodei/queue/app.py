@@ -14,7 +14,7 @@ VISIBILITY_TIMEOUT_S = 600
 
 def make_app(redis_url: str, deployment: str) -> Celery:
     """An app on this broker; tasks are added by :func:`hodei.queue.tasks.register`."""
-    # TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "hodei.queue.transport:Transport"))
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "hodei.queue.transport:Transport"))
     app = Celery("hodei", broker=redis_url, set_as_current=False)
     app.conf.update(
         broker_transport_options={

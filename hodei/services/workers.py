@@ -109,3 +109,14 @@ def destroy(platform: Platform, worker_id: UUID) -> bool:
             )
             tx.after_commit(platform.courier.look)
     return True
+
+
+def stop_all(platform: Platform, *, reason: str) -> int:
+    """End every worker of this deployment; return how many there were. One that cannot be ended stays TERMINATING."""
+    with platform.database.begin() as tx:
+        live = tx.rows("workers_live")
+        for worker in live:
+            tx.scalar("worker_set_terminating", id=worker.id, destroy_in_s=0.0, reason=reason)
+    for worker in live:
+        destroy(platform, worker.id)
+    return len(live)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.containers import containers, inspect
 from support.platform import RunningPlatform
 from support.waiting import until
 
+from hodei.embedded.services import EmbeddedServices
+
+LOGGING_IN = Path(__file__).parents[1] / "support" / "logging_in.py"
 PRYING = Path(__file__).parents[1] / "support" / "prying.py"
 OWN = {"HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT"}
 AGENTS_OWN = {"HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID"}
@@ -99,6 +106,59 @@ def test_a_process_job_reads_neither_token_and_nothing_of_the_platforms_environm
         place = seen["found"].get(digest(running.env[name]), "")
         assert not any(place.endswith(f"process {server.pid}") for server in running.processes.values()), name
     assert digest(running.database_url) not in seen["found"]
+
+
+@pytest.fixture
+def on_embedded_servers(tmp_path: Path) -> Iterator[tuple[RunningPlatform, dict[str, str]]]:
+    """A platform that finds embedded servers through their folder, as in ``hodei dev``, and what its jobs know of them."""
+    with EmbeddedServices.start(ephemeral=True) as servers:
+        assert servers.database_url and servers.redis_url
+        known = {
+            "DATA": str(servers.data_dir),
+            "SOCKETS": parse_qs(urlsplit(servers.database_url).query)["host"][0],
+            "REDIS_PORT": str(urlsplit(servers.redis_url).port),
+        }
+        folder = tmp_path / "platform"
+        folder.mkdir()
+        found_by_folder = {"database_url": "", "redis_url": "", "secret_key": "", "data_dir": known["DATA"]}
+        with RunningPlatform(folder, servers.database_url, servers.redis_url, **found_by_folder) as platform:
+            yield platform, known
+
+
+def test_a_process_job_can_log_in_to_neither_embedded_server_nor_read_the_secret_key(
+    on_embedded_servers: tuple[RunningPlatform, dict[str, str]], tmp_path: Path
+) -> None:
+    # given
+    platform, known = on_embedded_servers
+    hiding = json.loads(platform.hodei("provider", "health", "process", "--format", "json").stdout)["checks"][
+        "hiding"
+    ]
+    if "can read" in hiding:
+        pytest.skip(hiding)
+    script = tmp_path / "logging_in"
+    script.write_text(LOGGING_IN.read_text().replace("/usr/bin/env python3", sys.executable))
+    outside = subprocess.run(
+        [sys.executable, LOGGING_IN],
+        env={"PATH": os.environ["PATH"], **known},
+        capture_output=True,
+        check=True,
+    )
+    free = json.loads(outside.stdout)
+    assert len(free["files"]) >= 4 and {"redis", "postgres as hodei", "postgres as postgres"} <= set(
+        free["logins"]
+    )
+
+    # when
+    variables = [word for name, value in known.items() for word in ("--env", f"{name}={value}")]
+    ran = platform.hodei(
+        "job", "run", "--provider", "process", "--script", str(script), *variables, "--follow"
+    )
+
+    # then
+    seen = json.loads(ran.stdout.splitlines()[-1])
+    assert (seen["files"], seen["folders"], seen["logins"]) == ([], [], [])
+    assert seen["refusals"] > 0 and seen["below"] == ["workers"]
+    assert set(seen["env"]) <= ALWAYS | FROM_THE_SHELL | known.keys()
 
 
 @pytest.mark.docker

@@ -156,7 +156,9 @@ def _lose(capabilities: Sequence[int]) -> None:
         import ctypes
 
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the low halves, then the high ones
+        sets = (
+            ctypes.c_uint32 * 6
+        )()  # effective, permitted, inheritable: the low halves, then the high ones
         _call("capget", header, sets)
         for number in capabilities:
             half, bit = divmod(number, 32)

@@ -88,4 +88,6 @@ def read(environment: MutableMapping[str, str], arguments: list[str]) -> Setting
     server, token, worker_id = values
     if not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError("HODEI_TOKEN holds characters that no token has")
-    return Settings(parse_server(server), token, worker_id, state_dir, environment.get("PATH", ""), tuple(hidden))
+    return Settings(
+        parse_server(server), token, worker_id, state_dir, environment.get("PATH", ""), tuple(hidden)
+    )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from hodei.providers.agent_package import agent_folder
@@ -18,9 +19,10 @@ ISOLATED = ("-E", "-s", "-S")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def command_line(folder: Folder, agent: Path, python: str) -> list[str]:
+def command_line(folder: Folder, agent: Path, python: str, hidden: Sequence[Path]) -> list[str]:
     """The agent's arguments: the last is the folder by which it is found again."""
-    return [python, *ISOLATED, str(agent), "--state-dir", str(folder.state)]
+    hide = [word for path in hidden for word in ("--hide", str(path))]
+    return [python, *ISOLATED, str(agent), *hide, "--state-dir", str(folder.state)]
 
 
 def environment(request: WorkerRequest, server_url: str) -> dict[str, str]:
@@ -34,11 +36,11 @@ def environment(request: WorkerRequest, server_url: str) -> dict[str, str]:
     }
 
 
-def spawn(folder: Folder, request: WorkerRequest, server_url: str) -> int:
+def spawn(folder: Folder, request: WorkerRequest, server_url: str, hidden: Sequence[Path]) -> int:
     """Start the agent in a session of its own with its output in files; return its pid. Raises OSError."""
     with (folder.path / "stdout").open("ab") as stdout, (folder.path / "stderr").open("ab") as stderr:
         child = subprocess.Popen(
-            command_line(folder, agent_folder(), sys.executable),
+            command_line(folder, agent_folder(), sys.executable, hidden),
             env=environment(request, server_url),
             cwd=folder.path,
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hodei.providers.process import agent, proc, tree
 from hodei.providers.process.cgroup import Cgroups
 from hodei.providers.process.config import ProcessConfig
 from hodei.providers.process.folder import Folder, Folders, Record
+from hodei.providers.process.hiding import Hiding
 from hodei.providers.process.proc import Process
 
 EXIT_NOTED_S = 0.2
@@ -35,12 +37,20 @@ class ProcessProvider:
     provider_type = "process"
 
     def __init__(
-        self, provider_id: UUID, *, server_url: str, data_dir: Path, config: dict[str, Any] | None = None
+        self,
+        provider_id: UUID,
+        *,
+        server_url: str,
+        data_dir: Path,
+        config: dict[str, Any] | None = None,
+        secret: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
+        """``secret`` names the files and folders that no job may see; it is asked for each worker."""
         self.provider_id = provider_id
         self.server_url = server_url
         self.config = read_config(ProcessConfig, config)
         self._folders = Folders(data_dir)
+        self._hiding = Hiding(self.config.hiding, secret, self._folders.root)
         self._cgroups = Cgroups() if self.config.cgroups else None
         self._limits_reason = "config.cgroups is off" if self._cgroups is None else self._cgroups.reason
 
@@ -53,6 +63,9 @@ class ProcessProvider:
         if limited and self._limits_reason:
             message = f"Processes cannot be given --cpu or --memory on this machine: {self._limits_reason}."
             raise ProviderError(Failure(code="ERR_3002", message=message))
+        hidden = self._hiding.paths()
+        if refusal := self._hiding.refusal():
+            raise ProviderError(Failure(code="ERR_1010", message=refusal))
         folder = self._folders.of(request.deployment, request.worker_id)
         with self._folders.locked(request.deployment):
             folder.make()
@@ -60,10 +73,10 @@ class ProcessProvider:
             if record is None:
                 record = self._new_record(request, limited=limited)
                 folder.write(record)
-                return str(self._complete(folder, record, self._spawn(folder, request)))
+                return str(self._complete(folder, record, self._spawn(folder, request, hidden)))
             if record.pid is not None:
                 return str(record.pid)
-            found = tree.find_agent(folder) or self._spawn(folder, request)
+            found = tree.find_agent(folder) or self._spawn(folder, request, hidden)
             return str(self._complete(folder, record, found))
 
     def prepare(self, image: str) -> None:
@@ -109,7 +122,11 @@ class ProcessProvider:
             f"Workers are processes of this user, in {self._folders.root}; only for jobs that you trust."
         )
         limits = self._limits_reason or "CPU and memory limits are applied with cgroups."
-        return Health(ok=True, message=message, checks={"folder": message, "limits": limits})
+        ok, hiding = self._hiding.check()
+        checks = {"folder": message, "limits": limits, "hiding": hiding}
+        if warning := self._hiding.warning():
+            message = f"{message} {warning}" if ok else warning
+        return Health(ok=ok, message=message, checks=checks)
 
     def capabilities(self) -> Capabilities:
         limits = self._limits_reason is None
@@ -130,13 +147,13 @@ class ProcessProvider:
         folder.write(replace(record, pid=found.pid, started=found.started, boot_id=proc.boot_id()))
         return found.pid
 
-    def _spawn(self, folder: Folder, request: WorkerRequest) -> Process:
+    def _spawn(self, folder: Folder, request: WorkerRequest, hidden: Sequence[Path]) -> Process:
         groups = self._groups()
         name = folder.path.name
         try:
             if groups:
                 groups.make(name, cpu=request.cpu, memory_bytes=request.memory_bytes)
-            pid = agent.spawn(folder, request, self.server_url)
+            pid = agent.spawn(folder, request, self.server_url, hidden)
             if groups:
                 groups.add(name, pid)  # long before the agent starts anything
         except OSError as error:

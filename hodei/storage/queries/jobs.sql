@@ -18,7 +18,7 @@ UPDATE public.jobs
 -- The fence: the attempt's number only grows, and only here.
 UPDATE public.jobs
    SET state = 'ASSIGNED', state_since = clock_timestamp(), selected_provider_id = :provider_id, worker_id = :worker_id,
-       attempts = attempts + 1
+       attempts = attempts + 1, error_code = NULL, error_message = NULL
  WHERE id = :id AND state IN ('PENDING', 'SCHEDULED') AND cancel_requested_at IS NULL AND attempts = :attempt - 1
 RETURNING attempts;
 

@@ -166,3 +166,6 @@ SELECT ARRAY(SELECT CAST(e.id AS text) FROM hodei.executions e
 -- What the provider knows of a worker that will never connect.
 UPDATE public.workers SET agent = agent || jsonb_build_object('provider_failure', CAST(:failure AS jsonb)), updated_at = clock_timestamp()
  WHERE id = :id AND state IN ('CREATING', 'CONNECTING') AND agent -> 'provider_failure' IS NULL;
+
+-- name: workers_live
+SELECT id FROM public.workers WHERE state <> 'TERMINATED';
