@@ -27,8 +27,6 @@ from hodei.embedded.ports import free_port, is_free
 HODEI = [sys.executable, "-m", "hodei.cli.main"]
 FIRST_LINE_WITHIN_S = 10.0
 STOPPED_WITHIN_S = 5.0
-BUSY = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-"""How much slower this machine is just now because others want it, too; 1 on a free one. The times below are a free one's."""
 PORTS = ("ORCHESTRATOR", "SCHEDULER", "WORKER_MANAGER", "FLOWER")
 
 
@@ -39,6 +37,11 @@ def place() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+def busy() -> float:
+    """How much slower this machine was lately because others want it, too; 1 on a free one, whose times the above are."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def environment(place: Path, **more: str) -> dict[str, str]:
@@ -132,11 +135,12 @@ def test_dev_is_found_from_another_folder_with_no_flags_and_ctrl_c_leaves_nothin
     terminal.process.wait(30)
 
     # then
-    assert time.monotonic() - began < STOPPED_WITHIN_S * BUSY
+    assert time.monotonic() - began < STOPPED_WITHIN_S * busy()
     assert terminal.process.returncode == 0
     until(lambda: not with_text(str(place)), within_s=2, what="the end of all its processes")
     assert all(is_free(int(port)) for port in ports.values())
-    assert hodei("job", "list").returncode == 4, "it is not found any more"
+    if is_free(8080):  # where the command line looks when it was told nothing, and somebody else may be
+        assert hodei("job", "list").returncode == 4, "it is not found any more"
     assert "Traceback" not in terminal.shown, terminal.shown[-6000:]
 
 
@@ -173,8 +177,8 @@ def test_demo_shows_its_first_line_in_time_succeeds_and_stops_with_nothing_left(
     last_s = next(
         at for at, line in terminal.lines if line.strip().startswith("Status: ") or "SUCCEEDED" in line
     )
-    assert first_s < FIRST_LINE_WITHIN_S * BUSY, terminal.shown
-    assert ended_s - last_s < STOPPED_WITHIN_S * BUSY
+    assert first_s < FIRST_LINE_WITHIN_S * busy(), terminal.shown
+    assert ended_s - last_s < STOPPED_WITHIN_S * busy()
     assert [line for _, line in terminal.lines if line.startswith("    | ")][-1] == "    | done"
     assert "SUCCEEDED (Status Code: 4), exit code 0" in terminal.shown
     for words in ("Worker made and connected", "domain_events", "hodei dev"):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from agent_process import AGENT, NOBODY, Agent, Start
@@ -22,8 +25,17 @@ def platform() -> Iterator[StandIn]:
     stand_in.close()
 
 
+@pytest.fixture(scope="session")
+def open_agent() -> Iterator[Path]:
+    """The agent where every user may read it; a checkout may be in a folder that is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="hodei-agent-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield shutil.copytree(AGENT, folder / AGENT.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 @pytest.fixture
-def start(platform: StandIn) -> Iterator[Start]:
+def start(platform: StandIn, open_agent: Path) -> Iterator[Start]:
     """Starts an agent for the platform; what is left of it afterwards is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -34,8 +46,9 @@ def start(platform: StandIn) -> Iterator[Start]:
         env: dict[str, str] | None = None,
         stdout: int = subprocess.PIPE,
     ) -> Agent:
+        words = command or [os.environ.get("AGENT_PYTHON", sys.executable), "-I", "-S", "-B", str(AGENT)]
         process = subprocess.Popen(
-            command or [os.environ.get("AGENT_PYTHON", sys.executable), "-I", "-S", "-B", str(AGENT)],
+            [str(open_agent) if word == str(AGENT) else word for word in words],
             env={
                 "PATH": os.environ["PATH"],
                 "HODEI_SERVER": f"http://127.0.0.1:{platform.port}",

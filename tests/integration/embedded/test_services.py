@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def test_a_wrong_or_missing_password_is_refused(running: EmbeddedServices) -> No
 def test_another_local_user_is_not_trusted(running: EmbeddedServices) -> None:
     sockets = str(running.data_dir / "run")
     owner = pwd.getpwuid((running.data_dir / "run").stat().st_uid)
-    psql = str(wheels.psql())
+    psql = shutil.which("psql", path="/usr/bin") or str(wheels.psql())
     for uid, gid, refusal in (
         (65534, 65534, "Permission denied"),
         (owner.pw_uid, owner.pw_gid, "no password supplied"),
@@ -104,8 +105,8 @@ def test_another_local_user_is_not_trusted(running: EmbeddedServices) -> None:
             capture_output=True,
             text=True,
         )
-        if uid == owner.pw_uid and "cannot execute" in tried.stderr:
-            pytest.skip("this Python's packages are closed to other users")
+        if "cannot execute" in tried.stderr or "shared libraries" in tried.stderr:
+            pytest.skip("the only psql here is closed to other users")
         assert tried.returncode != 0
         assert refusal in tried.stderr
 
