@@ -53,13 +53,12 @@ CAUSES: dict[str, Cause] = {
             "the worker's configuration does not fit",
             _U,
             "Use an image with Python 3.8 or later and sh.",
+            _HEALTH,
         ),
         _cause(
             1011, "a secret could not be handed over", _C, "Check HODEI_SECRET_KEY; submit the job again."
         ),
-        _cause(
-            1012, "input or output error", _I, "Check the disk of the worker's host.", _AGAIN
-        ),
+        _cause(1012, "input or output error", _I, "Check the disk of the worker's host.", _AGAIN),
         _cause(1013, "out of memory", _U, "Raise --memory, or make the job use less."),
         _cause(1014, "queue time-out", _I, "Give the provider more room, or raise timeouts.queue_s.", _WHY),
         _cause(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -59,47 +60,41 @@ def _store(
     platform: Platform, tx: Transaction, batch: list[NewJob], *, actor: str, request_id: str | None
 ) -> list[dict[str, Any]]:
     providers = {row.name: row for row in tx.rows("provider_list")}
-    ids = [_insert(platform, tx, new, providers, actor=actor, request_id=request_id) for new in batch]
-    views = [job_view(row) for job_id in ids if (row := tx.row("read_job", id=job_id))]
+    for new in batch:
+        _check_provider(new.spec, providers)
+    documents = [_document(new, request_id) for new in batch]
+    rows = tx.rows("jobs_insert", jobs=json.dumps(documents), actor=actor, request_id=request_id)
+    by_id = {str(row.id): row for row in rows}
+    for new, document in zip(batch, documents, strict=True):
+        for name, value in new.secrets.items():
+            ciphertext = platform.vault.encrypt(value)
+            tx.execute("secret_insert", owner_id=document["id"], name=name, ciphertext=ciphertext)
     tx.after_commit(platform.courier.look)
     tx.after_commit(platform.courier.relay)
-    return views
+    return [job_view(by_id[document["id"]]) for document in documents]
 
 
-def _insert(
-    platform: Platform,
-    tx: Transaction,
-    new: NewJob,
-    providers: dict[str, Row],
-    *,
-    actor: str,
-    request_id: str | None,
-) -> UUID:
-    _check_provider(new.spec, providers)
-    job_id = new_id()
-    tx.execute(
-        "job_insert",
-        id=job_id,
-        name=new.name,
-        spec=new.spec.to_json(),
-        held=new.spec.is_held,
-        requested_provider=new.spec.provider,
-        pipeline_id=new.pipeline_id,
-        priority=new.priority,
-        user_retries=new.spec.retries,
-        labels=new.labels,
-        request_id=request_id,
-    )
-    for name, value in new.secrets.items():
-        tx.execute("secret_insert", owner_id=job_id, name=name, ciphertext=platform.vault.encrypt(value))
-    tx.record(
-        "job",
-        job_id,
-        "JobCreated",
-        {"name": new.name, "provider": new.spec.provider, "priority": new.priority, "request_id": request_id},
-        actor=actor,
-    )
-    return job_id
+def _document(new: NewJob, request_id: str | None) -> dict[str, Any]:
+    """A job as ``jobs_insert`` takes it."""
+    created = {
+        "name": new.name,
+        "provider": new.spec.provider,
+        "priority": new.priority,
+        "request_id": request_id,
+    }
+    return {
+        "id": str(new_id()),
+        "event_id": str(new_id()),
+        "name": new.name,
+        "spec": new.spec.to_json(),
+        "held": new.spec.is_held,
+        "requested_provider": new.spec.provider,
+        "pipeline_id": str(new.pipeline_id) if new.pipeline_id else None,
+        "priority": new.priority,
+        "user_retries": new.spec.retries,
+        "labels": new.labels,
+        "payload": created,
+    }
 
 
 def _check_provider(spec: JobSpec, providers: dict[str, Row]) -> None:

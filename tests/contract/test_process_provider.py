@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from stand_in import StandIn
 from hodei.providers.contract import ProviderError, ResourceState
 from hodei.providers.process import proc
 from hodei.providers.process.folder import Folders
+from hodei.providers.process.hiding import HIDDEN, NOTHING
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes as workers need Linux")
 
@@ -170,3 +172,79 @@ def test_limits_are_refused_where_cgroups_are_off(place: ProcessPlace) -> None:
     assert caught.value.failure.code == "ERR_3002" and "--memory" in caught.value.failure.message
     assert not provider.capabilities().memory_limits
     assert place.traces(request.worker_id) == []
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A data folder with the platform's key."""
+    path = tmp_path / "secret.key"
+    path.write_text("nobody-may-know")
+    return path
+
+
+def output_of(place: ProcessPlace, line: str) -> bytes:
+    """What a job that is this shell line writes."""
+    platform = StandIn("127.0.0.1", {"shell": line})
+    try:
+        place.open(platform.address).start(place.request())
+        assert platform.finished.wait(15)
+        return platform.output
+    finally:
+        platform.close()
+
+
+def test_the_platforms_own_files_are_hidden_from_jobs(place: ProcessPlace, secret: Path) -> None:
+    if place.open().health().checks["hiding"] != HIDDEN and os.environ.get("CI") != "true":
+        pytest.skip("this machine lets nobody hide files from a process")
+
+    seen = output_of(place, f"cat {secret} 2>&1; ls {secret.parent}")
+
+    assert seen.endswith(b"No such file or directory\nworkers\n") and b"nobody-may-know" not in seen
+    assert secret.read_text() == "nobody-may-know"
+
+
+def test_a_folder_without_secrets_is_not_hidden(place: ProcessPlace, tmp_path: Path) -> None:
+    (tmp_path / "harmless").touch()
+
+    assert output_of(place, f"ls {tmp_path}/harmless") == f"{tmp_path}/harmless\n".encode()
+    assert place.open().health().checks["hiding"] == NOTHING
+
+
+def test_where_nothing_can_be_hidden_jobs_run_and_the_health_says_so(
+    place: ProcessPlace, secret: Path
+) -> None:
+    place.config = {"hiding": "off"}
+
+    health = place.open().health()
+
+    assert health.ok
+    assert "can read the passwords" in health.message and "HODEI_DATABASE_URL" in health.checks["hiding"]
+    assert output_of(place, f"cat {secret}; echo") == b"nobody-may-know\n"
+
+
+@pytest.mark.parametrize("hiding", ["auto", "required"])
+def test_a_kernel_that_refuses_is_found_out(
+    place: ProcessPlace, secret: Path, hiding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    if os.getuid() != 0:
+        pytest.skip("only root can take a capability from itself")
+    setpriv = shutil.which("setpriv") or pytest.skip("no setpriv here")
+    unable = tmp_path / "python"
+    unable.write_text(f'#!/bin/sh\nexec {setpriv} --bounding-set -sys_admin {sys.executable} "$@"\n')
+    unable.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(unable))
+    place.config = {"hiding": hiding}
+    provider = place.open()
+    # when
+    health = provider.health()
+    # then
+    assert "unshare" in health.message and health.ok is (hiding == "auto")
+    request = place.request()
+    if hiding == "auto":
+        assert output_of(place, f"cat {secret}; echo") == b"nobody-may-know\n"
+    else:
+        with pytest.raises(ProviderError) as caught:
+            provider.start(request)
+        assert caught.value.failure.code == "ERR_1010" and "Use Docker" in caught.value.failure.message
+        assert place.traces(request.worker_id) == []

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+from functools import partial
 
 import psycopg2
 
@@ -35,13 +36,17 @@ def look_below(root):
         pass
 
 
-def attempt(name, log_in):
+def attempt(name, log_in, password):
     try:
-        log_in()
+        log_in(password)
     except (OSError, psycopg2.Error):
         reached["refusals"] += 1
     else:
         reached["logins"].append(name)
+
+
+def postgres(role, place, password):
+    psycopg2.connect(host=place, user=role, password=password, dbname="postgres", connect_timeout=5).close()
 
 
 def redis(password):
@@ -60,17 +65,8 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     if int(pid) != os.getpid():
         look_below(f"/proc/{pid}/root")
 for word in sorted(words):
-    attempt("redis", lambda: redis(word))  # noqa: B023
+    attempt("redis", redis, word)
     for role in ("hodei", "postgres"):
         for place in (os.environ["SOCKETS"], "127.0.0.1"):
-            attempt(
-                f"postgres as {role}",
-                lambda: psycopg2.connect(  # noqa: B023
-                    host=place,
-                    user=role,
-                    password=word,
-                    dbname="postgres",
-                    connect_timeout=5,  # noqa: B023
-                ).close(),
-            )
+            attempt(f"postgres as {role}", partial(postgres, role, place), word)
 print(json.dumps(reached | {"env": sorted(os.environ), "below": sorted(os.listdir(DATA))}))

@@ -141,6 +141,7 @@ def forbid_prying(*, hiding: bool = False) -> None:
 
     `hiding`: nor does it undo what :func:`hodei_agent.hiding.hide` did, or reach around it: no CAP_SYS_ADMIN (mounts,
     other namespaces), no CAP_DAC_READ_SEARCH (files by handle), no CAP_PERFMON (others' first environments).
+    A job that is root can still become another user, and look with that user's eyes at what its processes see.
     """
     lost = [CAP_SYS_PTRACE]
     if hiding:

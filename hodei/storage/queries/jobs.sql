@@ -1,10 +1,30 @@
 -- Jobs: every change of a state names the states it may start from.
 
--- name: job_insert
-INSERT INTO public.jobs (id, name, spec, state, held, requested_provider, pipeline_id, priority, max_attempts,
-                         user_retries, labels, correlation_id, request_id)
-VALUES (:id, :name, CAST(:spec AS jsonb), 'PENDING', :held, :requested_provider, :pipeline_id, :priority, 1 + :user_retries,
-        :user_retries, CAST(:labels AS jsonb), :id, :request_id);
+-- name: jobs_insert
+-- Any number of jobs, each with its JobCreated and that one's outbox row, in one statement.
+WITH new AS (
+    SELECT * FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS item
+        (id uuid, event_id uuid, name text, spec jsonb, held boolean, requested_provider text, pipeline_id uuid,
+         priority smallint, user_retries integer, labels jsonb, payload jsonb)
+), job AS (
+    INSERT INTO public.jobs (id, name, spec, state, held, requested_provider, pipeline_id, priority, max_attempts,
+                             user_retries, labels, correlation_id, request_id, last_event_at)
+    SELECT id, name, spec, 'PENDING', held, requested_provider, pipeline_id, priority, 1 + user_retries, user_retries,
+           labels, id, :request_id, clock_timestamp()
+      FROM new
+ RETURNING *
+), event AS (
+    INSERT INTO public.domain_events (id, occurred_at, event_type, aggregate_type, aggregate_id, correlation_id, actor, payload)
+    SELECT new.event_id, job.last_event_at, 'JobCreated', 'job', job.id, job.id, :actor, new.payload
+      FROM job JOIN new ON new.id = job.id
+ RETURNING id, event_type, aggregate_type, aggregate_id, payload
+), outbox AS (
+    INSERT INTO public.outbox_events (id, aggregate_type, aggregate_id, event_type, payload, idempotency_key)
+    SELECT id, aggregate_type, aggregate_id, event_type, payload, 'event:' || id FROM event
+)
+SELECT job.*, NULL AS provider_name, NULL AS provider_type, NULL AS log_entries, NULL AS log_bytes, NULL AS log_complete,
+       NULL AS queue_position
+  FROM job ORDER BY id;
 
 -- name: job_lock
 SELECT * FROM public.jobs WHERE id = :id FOR UPDATE;

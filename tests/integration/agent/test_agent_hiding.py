@@ -30,11 +30,13 @@ mv {0} {0}-moved; cat {0}-moved/secret; ln {0}/secret link; cat link
 @pytest.fixture
 def kept() -> Iterator[Path]:
     """A folder with a secret, where every user can come."""
-    folder = Path(tempfile.mkdtemp(prefix="hodei-hiding-", dir="/tmp"))
-    folder.chmod(0o755)
+    around = Path(tempfile.mkdtemp(prefix="hodei-hiding-", dir="/tmp"))
+    around.chmod(0o755)
+    folder = around / "data"
+    folder.mkdir(mode=0o755)
     (folder / "secret").write_bytes(SECRET)
     yield folder
-    shutil.rmtree(folder)
+    shutil.rmtree(around)
 
 
 @pytest.fixture(params=["root", "nobody"])
@@ -82,12 +84,15 @@ def test_what_is_put_there_later_is_hidden_too_and_others_see_it(
     platform: StandIn, start: Start, agent_of: Callable[..., dict], kept: Path
 ) -> None:
     # given
-    platform.run(shell=f"echo ready; read -t 20 x < <(sleep 1.5); ls {kept}; cat {kept}/*")
+    platform.run(
+        shell=f"echo ready; until test -e {kept}/../go; do sleep 0.02; done; ls {kept}; cat {kept}/*"
+    )
     agent = start(**agent_of())
     platform.wait_for(lambda: platform.frames.get("e-1"))
     # when
     (kept / "new").write_bytes(SECRET)
     (kept / "new").replace(kept / "secret")
+    (kept.parent / "go").touch()
     seen_by_agent = Path(f"/proc/{agent.process.pid}/root{kept}/secret").read_bytes()
     agent.end()
     # then

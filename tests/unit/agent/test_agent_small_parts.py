@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -43,10 +44,32 @@ def test_a_wrong_server_address_is_named(text: str) -> None:
 def test_the_settings_are_taken_out_of_the_environment() -> None:
     environment = {"HODEI_SERVER": "http://h:1", "HODEI_TOKEN": "t", "HODEI_WORKER_ID": "w", "PATH": "/bin"}
 
-    ours = settings.read(environment, ["--state-dir", "/x"])
+    ours = settings.read(environment, ["--hide", "/y", "--state-dir", "/x", "--hide=/z"])
 
     assert environment == {"PATH": "/bin"}
     assert (ours.token, ours.worker_id, ours.state_dir, ours.path) == ("t", "w", "/x", "/bin")
+    assert ours.hidden == ("/y", "/z")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc elsewhere")
+def test_the_first_environment_loses_the_values_of_these_variables_alone() -> None:
+    program = (
+        "from hodei_agent.linux import wipe_environment; wipe_environment(['TOKEN']);"
+        "print(open('/proc/self/environ', 'rb').read())"
+    )
+    env = {
+        "PATH": "/a",
+        "TOKEN": "a",
+        "NOT_TOKEN": "a=TOKEN=a",
+        "PYTHONPATH": str(Path(command.__file__).parents[1]),
+    }
+
+    seen = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+
+    shown = dict(part.split("=", 1) for part in ast.literal_eval(seen.stdout).decode().split("\0") if part)
+    assert shown == env | {"TOKEN": "x"}
 
 
 def test_a_lease_counts_from_when_the_answered_call_was_sent() -> None:
