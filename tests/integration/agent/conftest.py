@@ -31,6 +31,8 @@ def open_agent() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hodei-agent-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
+        (folder / "tmp").mkdir()
+        (folder / "tmp").chmod(0o1777)  # where agents keep what a killed one leaves
         yield shutil.copytree(AGENT, folder / AGENT.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -51,6 +53,7 @@ def start(platform: StandIn, open_agent: Path) -> Iterator[Start]:
             [str(open_agent) if word == str(AGENT) else word for word in words],
             env={
                 "PATH": os.environ["PATH"],
+                "TMPDIR": str(open_agent.parent / "tmp"),
                 "HODEI_SERVER": f"http://127.0.0.1:{platform.port}",
                 "HODEI_TOKEN": TOKEN,
                 "HODEI_WORKER_ID": WORKER_ID,
