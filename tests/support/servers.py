@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
+import psycopg2.errors
 from psycopg2 import sql
 
 from hodei.embedded.ports import free_port
@@ -139,7 +140,20 @@ def fresh_database(servers: Servers) -> Iterator[str]:
     try:
         yield with_driver(servers.url(name))
     finally:
-        _execute(servers.admin_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(servers, name)
+
+
+def drop_database(servers: Servers, name: str) -> None:
+    """Drop it with its connections; waits for autovacuum, which an owner without more rights cannot send away."""
+
+    def dropped() -> bool:
+        try:
+            _execute(servers.admin_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg2.errors.InsufficientPrivilege:
+            return False
+        return True
+
+    until(dropped, within_s=30, what=f"the end of {name}")
 
 
 def with_driver(url: str) -> str:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 from support.core_processes import migrate_there
-from support.servers import Servers, with_driver
+from support.servers import Servers, drop_database, with_driver
 
 from hodei.errors import DatabaseUnavailable, SchemaMismatch
 from hodei.storage import migrate
@@ -38,7 +38,7 @@ def empty(servers: Servers) -> Iterator[str]:
     name = f"hodei_empty_{secrets.token_hex(6)}"
     run(servers.admin_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     yield servers.url(name)
-    run(servers.admin_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    drop_database(servers, name)
 
 
 def test_an_empty_database_gets_the_nine_tables_and_nothing_more(empty: str) -> None:
