@@ -24,6 +24,9 @@ NOT_SETTINGS = frozenset(
 )
 """Known, and not the servers': the CLI's address, the tests' switches, the job's and the agent's own."""
 
+SECRET = frozenset({"database_url", "redis_url", "api_token", "secret_key"})
+"""Values that are in no message: a URL may hold a password."""
+
 _KUBERNETES_INJECTED = re.compile(
     r"^[A-Z0-9_]+_(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)$"
 )
@@ -106,7 +109,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings)
+        return (
+            init_settings,
+        )  # the environment comes through `load_settings`, which knows whose variables are whose
 
     @field_validator("database_url")
     @classmethod
@@ -181,7 +186,7 @@ def _readable(error: ValidationError) -> ConfigurationError:
         reason = item["msg"].removeprefix("Value error, ")
         if item["loc"]:
             variable = PREFIX + str(item["loc"][0]).upper()
-            shown = "" if "key" in variable.lower() or "token" in variable.lower() else f"={item['input']!r}"
+            shown = "" if item["loc"][0] in SECRET else f"={item['input']!r}"
             sentences.append(f"{variable}{shown}: {reason}.")
         else:
             sentences.append(f"{reason}.")

@@ -38,7 +38,8 @@ def lines(job: Job) -> Iterator[str]:
         yield "Held: it is a definition, outside the queue"
     yield f"Provider: {_provider(job)}"
     yield f"Worker: {visible(job.worker_id)}"
-    yield f"Attempts: {job.attempts} of {job.max_attempts}"
+    beyond = " (the others are the infrastructure's retries)" if job.attempts > job.max_attempts else ""
+    yield f"Attempts: {job.attempts} of {job.max_attempts}{beyond}"
     yield f"Created: {moment(job.created_at)}"
     yield f"Started: {moment(job.started_at)}"
     ended = moment(job.completed_at)

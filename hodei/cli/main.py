@@ -81,6 +81,8 @@ def _ended(arguments: list[str]) -> int:
         return 130
     except typer.Abort:
         return _fail("Given up.", 1)
+    except UnicodeEncodeError:
+        return _fail("An argument is not valid UTF-8. Put such bytes into a script: --script FILE.", 2)
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
     except Exception as error:

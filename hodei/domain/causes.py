@@ -75,7 +75,13 @@ CAUSES: dict[str, Cause] = {
             3001, "the image cannot be pulled", _U, "Check the image's name and the registry's credentials."
         ),
         _cause(3002, "not enough resources", _I, "Ask for less --cpu or --memory, or give the host more."),
-        _cause(3003, "network", _I, "Check that workers reach worker-manager (HODEI_SERVER_HOST).", _HEALTH),
+        _cause(
+            3003,
+            "network",
+            _I,
+            "Check the network to the registry and to worker-manager (HODEI_SERVER_HOST).",
+            _HEALTH,
+        ),
         _cause(3004, "the provider refused our credentials", _C, _HEALTH),
         _cause(
             3005,

@@ -49,8 +49,8 @@ def check_ports(ports: Mapping[str, int]) -> None:
     """Raises PortTaken, naming the setting, before anything is started. ``ports``: setting → port."""
     for setting, port in ports.items():
         if not is_free(port):
-            holder = port_holder(port) or f"Port {port} is taken."
-            raise PortTaken(f"{holder} Stop it, or choose another port with {setting}.", field=setting)
+            holder = port_holder(port) or f"Port {port} is taken: stop what holds it, or choose another port."
+            raise PortTaken(f"{holder} The setting is {setting}.", field=setting)
 
 
 def wait_until_ready(url: str, *, timeout_s: float, stopped: Callable[[], bool]) -> bool:

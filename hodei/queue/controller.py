@@ -64,21 +64,21 @@ class Pulse:
             self._sending.release()
 
 
-def run(settings: Settings) -> None:
-    """Be a controller until SIGTERM; what runs then is finished, within a few seconds."""
+def run(settings: Settings) -> int:
+    """Be a controller until SIGTERM; what runs then is finished, within a few seconds. Returns the exit code."""
     from hodei.bootstrap import open_platform
     from hodei.observability.logs import configure_logging
 
     configure_logging(settings.log_format, service="controller")
     platform = open_platform(settings, role="controller")
     try:
-        serve(platform, settings.controller_threads)
+        return serve(platform, settings.controller_threads)
     finally:
         platform.close()
 
 
-def serve(platform: Platform, threads: int) -> None:
-    """Consume until told to stop."""
+def serve(platform: Platform, threads: int) -> int:
+    """Consume until told to stop; 0 then, and Celery's own code when it gave up by itself."""
     app: Celery = platform.courier.app  # type: ignore[attr-defined]
     register(app, platform)
     owner = new_owner()
@@ -100,5 +100,6 @@ def serve(platform: Platform, threads: int) -> None:
     )
     try:
         worker.start()
+        return worker.exitcode or 0
     finally:
         presence.stop()

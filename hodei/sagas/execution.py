@@ -21,6 +21,9 @@ from hodei.storage.transaction import Row, Transaction
 LOG_MARGIN_S = 10.0
 """How long a reported job waits for the rest of its log before it ends with the log marked incomplete."""
 
+JOB_ENDED = "its job ended"
+"""Why a worker is TERMINATING when all went as it should."""
+
 FAR_AWAY = timedelta(days=3650)
 
 
@@ -210,7 +213,7 @@ class CompleteJob(ExternalStep):
         worker_id = saga.uuid("worker_id")
         if tx.execute("worker_set_ready_if_busy", id=worker_id):
             tx.after_commit(platform.courier.look)
-        elif tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="its job ended"):
+        elif tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason=JOB_ENDED):
             tx.after_commit(lambda: platform.courier.destroy(worker_id))
 
 

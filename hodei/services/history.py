@@ -149,7 +149,7 @@ def _execution(row: Row) -> dict[str, Any]:
     )
     return {name: row[name] for name in names} | {
         "status": row.state,
-        "error": error_view(row.error_code, row.error_message),
+        "error": error_view(row.error_code, row.error_message, row.job_id),
         "log": {"entries": row.log_entries, "bytes": row.log_bytes, "complete": row.log_complete},
     }
 

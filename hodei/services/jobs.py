@@ -19,8 +19,8 @@ LOOK_EVERY_S = 2.0
 """How often a waiter looks at Postgres when no wake-up comes."""
 
 
-def error_view(code: str | None, message: str | None) -> dict[str, Any] | None:
-    """A cause as people see it."""
+def error_view(code: str | None, message: str | None, job_id: UUID) -> dict[str, Any] | None:
+    """A cause as people see it; the commands in its actions name the job."""
     if code is None:
         return None
     cause = CAUSES[code]
@@ -28,7 +28,7 @@ def error_view(code: str | None, message: str | None) -> dict[str, Any] | None:
         "code": code,
         "severity": cause.severity.value,
         "message": message or cause.title,
-        "actions": list(cause.actions),
+        "actions": [action.replace(" ID", f" {job_id}") for action in cause.actions],
     }
 
 
@@ -66,7 +66,7 @@ def job_view(row: Row) -> dict[str, Any]:
         "provider_type": row.provider_type,
         "worker_id": row.worker_id,
         "exit_code": row.exit_code,
-        "error": error_view(row.error_code, row.error_message),
+        "error": error_view(row.error_code, row.error_message, row.id),
         "created_at": row.created_at,
         "started_at": row.started_at,
         "completed_at": row.completed_at,

@@ -41,9 +41,11 @@ def notice_lost_messages(platform: Platform) -> int:
         died = tx.rows("controllers_forget_dead", silent_s=CONTROLLER_DEAD_AFTER_S)
         if not emptied and not died:
             return 0
-        log.warning("messages.lost", broker_emptied=emptied, controllers_died=[row.owner for row in died])
         tx.after_commit(platform.courier.look)
         hurried = tx.execute("sagas_hurry_all")
+        if hurried or died:
+            dead = [row.owner for row in died]
+            log.warning("messages.lost", broker_emptied=emptied, controllers_died=dead, sagas=hurried)
     if emptied:
         platform.courier.note_not_empty()
     return hurried

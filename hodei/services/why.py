@@ -19,7 +19,12 @@ def explain(platform: Platform, job_id: UUID) -> dict[str, Any]:
         if job is None:
             raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
         summary, details = _words(platform, tx, job)
-        summary += _attempts(job)
+        if job.attempts > 1:
+            summary += f" This is attempt {job.attempts} of the job."
+            details += [
+                _attempt_words(row)
+                for row in tx.rows("read_attempts_before", id=job.id, attempt=job.attempts)
+            ]
     return {
         "job_id": job.id,
         "status": job.state.lower(),
@@ -41,7 +46,7 @@ def _words(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str
     if state is JobState.ASSIGNED:
         return "A worker has it and is starting it.", _sagas(tx, job)
     if state is JobState.RUNNING:
-        return f"It runs on worker {job.worker_id} ({job.provider_name}).", _silence(tx, job)
+        return _running(platform, tx, job)
     return _ended(job), []
 
 
@@ -106,12 +111,20 @@ def _saga_words(saga: Row) -> str:
     return f"{saga.saga_type} is at {saga.step or 'its end'} ({saga.state}{waiting})."
 
 
-def _silence(tx: Transaction, job: Row) -> list[str]:
+def _running(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
+    summary = f"It runs on worker {job.worker_id} ({job.provider_name})."
     worker = tx.row("worker_get", id=job.worker_id) if job.worker_id else None
     if worker is None or worker.last_heartbeat is None:
-        return []
+        return summary, []
     silent_s = (tx.scalar("now") - worker.last_heartbeat).total_seconds()
-    return [f"The worker's last heartbeat was {silent_s:.0f} s ago."]
+    settings = platform.settings
+    if silent_s > 2 * settings.heartbeat_interval:
+        summary = (
+            f"Its worker {job.worker_id} ({job.provider_name}) has been silent for {silent_s:.0f} s. After "
+            f"{settings.worker_lost_after:.0f} s the provider is asked; after {settings.worker_give_up_after:.0f} s "
+            "it is given up."
+        )
+    return summary, [f"The worker's last heartbeat was {silent_s:.0f} s ago."]
 
 
 def _ended(job: Row) -> str:
@@ -124,5 +137,6 @@ def _ended(job: Row) -> str:
     return f"{words[:-1]}: {job.error_code}: {job.error_message}" if job.error_code else words
 
 
-def _attempts(job: Row) -> str:
-    return f" This is attempt {job.attempts} of the job." if job.attempts > 1 else ""
+def _attempt_words(row: Row) -> str:
+    cause = f": {row.error_code}: {row.error_message}" if row.error_code else "."
+    return f"Attempt {row.attempt} ended as {row.state}{cause}"

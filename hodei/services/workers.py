@@ -10,10 +10,14 @@ import structlog
 from hodei.errors import NotFound
 from hodei.ports import Platform
 from hodei.providers.contract import ProviderError
+from hodei.sagas.execution import JOB_ENDED
 from hodei.services.paging import Page, decode, page_of
 from hodei.storage.transaction import Row
 
 log = structlog.get_logger(__name__)
+
+LEAVING_S = 2.0
+"""An agent whose job has ended leaves by itself at once; it is let go, so that its last output is not cut off."""
 
 _STATUS = {
     "CREATING": "starting",
@@ -94,7 +98,8 @@ def destroy(platform: Platform, worker_id: UUID) -> bool:
         tx.execute("worker_destroy_tried", id=worker_id)
     try:
         if worker.provider_id is not None:
-            platform.providers.get(worker.provider_id).stop(worker_id)
+            grace_s = LEAVING_S if worker.termination_reason == JOB_ENDED else 0.0
+            platform.providers.get(worker.provider_id).stop(worker_id, grace_s=grace_s)
     except ProviderError as error:
         log.warning("worker.not_destroyed", worker_id=str(worker_id), reason=str(error))
         return False

@@ -27,7 +27,9 @@ class Echo:
         self._progress_at = 0.0
         self._stuck = False
         self._rest: dict[int, bytes] = {}
-        self._thread: threading.Thread | None = None
+        # Started before the job is: a job that uses up its processes leaves us none for a thread.
+        self._thread = threading.Thread(target=self._write_all, name="echo", daemon=True)
+        self._thread.start()
 
     def put(self, stream: int, data: bytes) -> None:
         """Add output of a stream; it shows when its line is whole, or has 64 KiB."""
@@ -55,10 +57,6 @@ class Echo:
 
     def _enqueue(self, stream: int, data: bytes) -> None:
         with self._changed:
-            if self._thread is None:
-                self._progress_at = time.monotonic()
-                self._thread = threading.Thread(target=self._write_all, name="echo", daemon=True)
-                self._thread.start()
             while self._queued_bytes >= QUEUE_BYTES:
                 patience_s = self._progress_at + STUCK_AFTER_S - time.monotonic()
                 if self._stuck or patience_s <= 0:

@@ -112,7 +112,7 @@ def _host_config(request: WorkerRequest, config: DockerConfig) -> dict[str, Any]
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
         "LogConfig": {
-            "Type": "json-file",
+            "Type": "local",  # holds far more of a log than json-file in the same space, and follows over rotations
             "Config": {"max-size": str(config.log_max_bytes), "max-file": "2"},
         },
     }

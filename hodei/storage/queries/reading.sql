@@ -109,3 +109,7 @@ SELECT state, count(*) AS workers FROM public.workers WHERE state <> 'TERMINATED
 -- name: summary_sagas
 SELECT state, count(*) AS sagas FROM public.sagas
  WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') GROUP BY state;
+
+-- name: read_attempts_before
+SELECT attempt, state, error_code, error_message FROM hodei.executions
+ WHERE job_id = :id AND attempt < :attempt ORDER BY attempt DESC LIMIT 10;

@@ -52,7 +52,7 @@ def test_the_container_is_confined_and_named_after_its_worker() -> None:
             "CapDrop": ["ALL"],
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "16777216", "max-file": "2"}},
+            "LogConfig": {"Type": "local", "Config": {"max-size": "16777216", "max-file": "2"}},
             "NanoCpus": 500_000_000,
             "Memory": 1 << 29,
             "MemorySwap": 1 << 29,
