@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -28,8 +29,12 @@ class Database:
         self._deployment: str | None = None
         self.engine = _engine(url, application_name, pool_size=pool_size)
         self._quick = _engine(
-            url, application_name, pool_size=max(2, pool_size // 2), more="-c synchronous_commit=off"
-        ).execution_options(isolation_level="AUTOCOMMIT")
+            url,
+            application_name,
+            pool_size=max(4, pool_size // 2),
+            isolation_level="AUTOCOMMIT",
+            more="-c synchronous_commit=off",
+        )
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
@@ -61,6 +66,10 @@ class Database:
                 yield Transaction(connection)
         except (OperationalError, PoolTimeout) as error:
             raise _unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _unavailable(error) from error
+            raise
 
     def ping(self) -> None:
         """Ask the server for an answer. Raises DatabaseUnavailable."""
@@ -81,11 +90,20 @@ class Database:
         self._quick.dispose()
 
 
-def _engine(url: str, application_name: str, *, pool_size: int, more: str = "") -> Engine:
+def _engine(
+    url: str,
+    application_name: str,
+    *,
+    pool_size: int,
+    isolation_level: IsolationLevel = "READ COMMITTED",
+    more: str = "",
+) -> Engine:
+    """A pool without overflow: a burst waits its turn, because a connection made for it alone costs more than the wait."""
     return create_engine(
         url,
+        isolation_level=isolation_level,
         pool_size=pool_size,
-        max_overflow=8,
+        max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,
         hide_parameters=True,

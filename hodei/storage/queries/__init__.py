@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 
 from sqlalchemy import TextClause, text
+from sqlalchemy.dialects.postgresql import psycopg2
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
@@ -28,6 +29,12 @@ def _all() -> dict[str, TextClause]:
 def query(name: str) -> TextClause:
     """The query of that name. Raises KeyError when there is none."""
     return _all()[name]
+
+
+@cache
+def statement(name: str) -> str:
+    """The same as psycopg2 takes it: with ``%(parameter)s``. Raises KeyError."""
+    return str(query(name).compile(dialect=psycopg2.dialect()))
 
 
 def names() -> list[str]:

@@ -22,8 +22,22 @@ RETURNING name;
 INSERT INTO hodei.loops AS l (name, owner, lease_expires, interval_s, progressed_at, detail)
 VALUES (:name, :owner, clock_timestamp() + make_interval(secs => :lease_s), :interval_s, clock_timestamp(), CAST(:detail AS jsonb))
 ON CONFLICT (name) DO UPDATE
-   SET owner = :owner, lease_expires = EXCLUDED.lease_expires, progressed_at = clock_timestamp(), detail = EXCLUDED.detail,
+   SET owner = :owner, lease_expires = EXCLUDED.lease_expires, progressed_at = clock_timestamp(), detail = l.detail || EXCLUDED.detail,
        interval_s = :interval_s;
+
+-- name: cleanup_count
+-- What all CLEANUP sagas together did, kept with the loop that starts them.
+UPDATE hodei.loops SET detail = detail || jsonb_build_object(
+       'workers_removed', COALESCE((detail ->> 'workers_removed')::bigint, 0) + :workers_removed,
+       'workers_left', :workers_left,
+       'jobs_reset', COALESCE((detail ->> 'jobs_reset')::bigint, 0) + :jobs_reset)
+ WHERE name = 'cleanup';
+
+-- name: cleanup_counts
+SELECT COALESCE((detail ->> 'workers_removed')::bigint, 0) AS workers_removed,
+       COALESCE((detail ->> 'workers_left')::bigint, 0) AS workers_left,
+       COALESCE((detail ->> 'jobs_reset')::bigint, 0) AS jobs_reset
+  FROM hodei.loops WHERE name = 'cleanup';
 
 -- name: loop_release
 UPDATE hodei.loops SET lease_expires = clock_timestamp() WHERE name = :name AND owner = :owner;
@@ -44,6 +58,7 @@ SELECT name, owner, progressed_at, interval_s, detail, extract(epoch FROM clock_
 DELETE FROM hodei.loops WHERE progressed_at < clock_timestamp() - interval '10 min';
 
 -- name: reachable_since
--- Since when agents could reach us without a break: the oldest start among the doors that are open now.
-SELECT min((detail ->> 'up_since')::timestamptz) AS since FROM hodei.loops
+-- Since when agents could reach us without a break: the youngest start among the doors that are open now. An agent knows one
+-- address, and which of several doors that is we do not know.
+SELECT max((detail ->> 'up_since')::timestamptz) AS since FROM hodei.loops
  WHERE name LIKE 'door:%' AND progressed_at > clock_timestamp() - interval '15 s';

@@ -50,6 +50,54 @@ WITH tick AS (
 )
 SELECT occurred_at FROM event;
 
+-- name: event_record_schedule
+WITH tick AS (
+    UPDATE hodei.schedules
+       SET last_event_at = GREATEST(clock_timestamp(), last_event_at + interval '1 microsecond')
+     WHERE id = :aggregate_id
+ RETURNING last_event_at
+), event AS (
+    INSERT INTO public.domain_events (id, occurred_at, event_type, aggregate_type, aggregate_id, correlation_id, actor, payload)
+    SELECT :id, last_event_at, :event_type, 'schedule', :aggregate_id, :aggregate_id, :actor, CAST(:payload AS jsonb) FROM tick
+ RETURNING id, occurred_at, event_type, aggregate_type, aggregate_id, payload
+), outbox AS (
+    INSERT INTO public.outbox_events (id, aggregate_type, aggregate_id, event_type, payload, idempotency_key)
+    SELECT id, aggregate_type, aggregate_id, event_type, payload, 'event:' || id FROM event
+)
+SELECT occurred_at FROM event;
+
+-- name: event_record_pipeline
+WITH tick AS (
+    UPDATE hodei.pipelines
+       SET last_event_at = GREATEST(clock_timestamp(), last_event_at + interval '1 microsecond')
+     WHERE id = :aggregate_id
+ RETURNING last_event_at
+), event AS (
+    INSERT INTO public.domain_events (id, occurred_at, event_type, aggregate_type, aggregate_id, correlation_id, actor, payload)
+    SELECT :id, last_event_at, :event_type, 'pipeline', :aggregate_id, :aggregate_id, :actor, CAST(:payload AS jsonb) FROM tick
+ RETURNING id, occurred_at, event_type, aggregate_type, aggregate_id, payload
+), outbox AS (
+    INSERT INTO public.outbox_events (id, aggregate_type, aggregate_id, event_type, payload, idempotency_key)
+    SELECT id, aggregate_type, aggregate_id, event_type, payload, 'event:' || id FROM event
+)
+SELECT occurred_at FROM event;
+
+-- name: event_record_pipeline_run
+WITH tick AS (
+    UPDATE hodei.pipeline_runs
+       SET last_event_at = GREATEST(clock_timestamp(), last_event_at + interval '1 microsecond')
+     WHERE id = :aggregate_id
+ RETURNING last_event_at
+), event AS (
+    INSERT INTO public.domain_events (id, occurred_at, event_type, aggregate_type, aggregate_id, correlation_id, actor, payload)
+    SELECT :id, last_event_at, :event_type, 'pipeline_run', :aggregate_id, :aggregate_id, :actor, CAST(:payload AS jsonb) FROM tick
+ RETURNING id, occurred_at, event_type, aggregate_type, aggregate_id, payload
+), outbox AS (
+    INSERT INTO public.outbox_events (id, aggregate_type, aggregate_id, event_type, payload, idempotency_key)
+    SELECT id, aggregate_type, aggregate_id, event_type, payload, 'event:' || id FROM event
+)
+SELECT occurred_at FROM event;
+
 -- name: event_record_refused_registration
 -- A registration for a worker that does not exist here: there is no row to take the time from.
 INSERT INTO public.domain_events (id, occurred_at, event_type, aggregate_type, aggregate_id, correlation_id, actor, payload)

@@ -29,7 +29,7 @@ WITH tick AS (
            lease_expires = clock_timestamp() + make_interval(secs => CAST(:lease_s AS float8)),
            waiting_until = :waiting_until,
            nudge_after = COALESCE(:waiting_until, clock_timestamp() + make_interval(secs => CAST(:nudge_s AS float8))),
-           nudges = CASE WHEN :progressed THEN 0 ELSE nudges END,
+           nudges = CASE WHEN :progressed OR CAST(:waiting_until AS timestamptz) IS NOT NULL THEN 0 ELSE nudges END,
            completed_at = CASE WHEN :state IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN clock_timestamp() END,
            error_code = COALESCE(:error_code, error_code), error_message = COALESCE(:error_message, error_message),
            metadata = metadata || CAST(:metadata AS jsonb),
@@ -93,5 +93,31 @@ UPDATE public.sagas
 -- name: sagas_hurry_all
 -- The broker lost its messages: whatever waits for one is looked at now, once.
 UPDATE public.sagas SET nudge_after = clock_timestamp(), nudges = 0
- WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING') AND waiting_until IS NULL
+ WHERE state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING')
+   AND (waiting_until IS NULL OR waiting_until <= clock_timestamp())
    AND (lease_expires IS NULL OR lease_expires <= clock_timestamp()) AND nudge_after > clock_timestamp();
+
+-- name: sagas_open_of_job
+-- The job's sagas of these types that go forward, each with the steps that it has still to do. Takes no lock.
+SELECT s.id, s.saga_type, array_agg(st.step_name ORDER BY st.step_order) AS steps
+  FROM public.sagas s JOIN public.saga_steps st ON st.saga_id = s.id AND st.state IN ('PENDING', 'IN_PROGRESS')
+ WHERE s.correlation_id = :job_id AND s.state IN ('PENDING', 'IN_PROGRESS') AND s.saga_type = ANY(CAST(:types AS text[]))
+ GROUP BY s.id, s.saga_type;
+
+-- name: saga_is_open
+-- Whether a saga of this type goes on for this subject of the job. Takes no lock.
+SELECT EXISTS (SELECT FROM public.sagas WHERE correlation_id = :job_id AND subject_id = :subject_id AND saga_type = :saga_type
+                  AND completed_at IS NULL);
+
+-- name: sagas_making_worker
+-- How many sagas may still give the job a worker, or have not undone all of what they made for it.
+SELECT count(*) FROM public.sagas
+ WHERE correlation_id = :job_id AND saga_type IN ('PROVISIONING', 'EXECUTION')
+   AND state IN ('PENDING', 'IN_PROGRESS', 'COMPENSATING');
+
+-- name: sagas_hurry_of_job
+-- What they wait for may never come, because the job is being ended: the clock looks at them soon, whatever messages get lost.
+-- Called before any execution, job or worker is locked.
+UPDATE public.sagas SET waiting_until = NULL, nudge_after = LEAST(nudge_after, clock_timestamp() + interval '3 s')
+ WHERE correlation_id = :job_id AND state IN ('PENDING', 'IN_PROGRESS') AND saga_type = ANY(CAST(:types AS text[]))
+   AND (lease_expires IS NULL OR lease_expires <= clock_timestamp());
