@@ -64,6 +64,13 @@ class StaleAttempt(Conflict):
     code = "stale_attempt"
 
 
+class LogExpired(HodeiError):
+    """The log of this attempt has expired and is gone. HODEI_LOG_RETENTION says how long logs are kept."""
+
+    code = "log_expired"
+    status = 410
+
+
 class Unauthorized(HodeiError):
     """The token is missing, wrong, used or expired."""
 
@@ -83,6 +90,13 @@ class PayloadTooLarge(HodeiError):
 
     code = "payload_too_large"
     status = 413
+
+
+class RequestTooSlow(HodeiError):
+    """The request came too slowly and was given up. Send it again."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class UnsupportedMediaType(HodeiError):

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from hodei.logs.feeds import Feeds
+from hodei.observability.meters import Meters
+from hodei.observability.tracing import NoTracing, Tracing
 from hodei.providers.contract import Provider
 from hodei.settings import Settings
 from hodei.storage.database import Database
 from hodei.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLength:
+    """One of the broker's queues: how many messages wait, and for how long the next one has."""
+
+    name: str
+    messages: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What waits at the broker, and what was taken and is not finished."""
+
+    queues: list[QueueLength]
+    unacknowledged: int
 
 
 class Courier(Protocol):
@@ -34,6 +55,9 @@ class Courier(Protocol):
     def pull(self, provider_id: UUID, image: str) -> None:
         """This image is missing at the provider: pull it."""
 
+    def advance(self, run_id: UUID) -> None:
+        """Something may be to be done for this run of a pipeline."""
+
     def relay(self) -> None:
         """There are new rows in the outbox."""
 
@@ -45,6 +69,9 @@ class Courier(Protocol):
 
     def note_not_empty(self) -> None:
         """What was lost has been seen to: the next loss will be another one."""
+
+    def backlog(self) -> Backlog | None:
+        """What waits at the broker; None when it is away."""
 
     def ping(self) -> str | None:
         """None when the broker answers, else why it does not."""
@@ -61,6 +88,12 @@ class Wakeups(Protocol):
 
     def listen(self, key: str) -> Listening:
         """Start to listen to a key before looking at the facts, so that no wake-up between the two is missed."""
+
+    def tell(self, key: str, effect: Callable[[], None]) -> AbstractContextManager[object]:
+        """Call this at each wake-up of the key, and when the process stops, for as long as the block lasts.
+
+        It is called in another thread, and must be quick and not raise.
+        """
 
     def wake(self, key: str) -> None:
         """Wake whoever waits for the key, in any process. Returns at once, never raises."""
@@ -91,6 +124,9 @@ class Providers(Protocol):
 
     def ids(self) -> list[UUID]: ...
 
+    def refresh(self) -> None:
+        """They were changed: the next answer is by their rows as they are then."""
+
     def close(self) -> None: ...
 
 
@@ -105,15 +141,30 @@ class Platform:
     providers: Providers
     vault: Vault
     process_name: str = field(default="hodei")
+    feeds: Feeds = field(default_factory=Feeds)
+    meters: Meters = field(default_factory=Meters)
+    tracing: Tracing = field(default_factory=NoTracing)
 
     def one_time_token(self, worker_id: UUID) -> str:
         """The worker's one-time token: 256 bits, derived, so that a step that is done again hands over the same one."""
         return self.vault.derive(f"one-time-token:{worker_id}")
 
+    @contextmanager
+    def provider_call(self, provider: Provider, call: str) -> Iterator[None]:
+        """Measures what the block asks of the provider, and tells the trace that it is part of."""
+        kind = provider.provider_type
+        with self.meters.provider_call(kind, call):
+            if self.tracing.current() is None:
+                yield
+                return
+            with self.tracing.span(f"{kind} {call}", kind="client", attributes={"hodei.provider_type": kind}):
+                yield
+
     def close(self) -> None:
         """Stop: wake the waiters, give back the connections. Workers go on."""
         self.wakeups.close()
         self.courier.close()
+        self.tracing.close()
         self.providers.close()
         self.database.close()
 

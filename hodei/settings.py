@@ -20,11 +20,24 @@ from hodei.errors import ConfigurationError
 
 PREFIX = "HODEI_"
 NOT_SETTINGS = frozenset(
-    {"URL", "E2E_DOCKER", "K8S_TEST", "JOB_ID", "EXECUTION_ID", "ATTEMPT", "SERVER", "TOKEN", "WORKER_ID"}
+    {
+        "URL",
+        "PATIENCE",
+        "IMAGE",
+        "E2E_DOCKER",
+        "K8S_TEST",
+        "JOB_ID",
+        "EXECUTION_ID",
+        "ATTEMPT",
+        "OUTPUT",
+        "SERVER",
+        "TOKEN",
+        "WORKER_ID",
+    }
 )
-"""Known, and not the servers': the CLI's address, the tests' switches, the job's and the agent's own."""
+"""Known, and not the servers': the CLI's address and patience, Compose's image, the tests' switches, jobs' and agents' own."""
 
-SECRET = frozenset({"database_url", "redis_url", "api_token", "secret_key"})
+SECRET = frozenset({"database_url", "redis_url", "api_token", "secret_key", "flower_basic_auth"})
 """Values that are in no message: a URL may hold a password."""
 
 _KUBERNETES_INJECTED = re.compile(
@@ -69,10 +82,13 @@ class Settings(BaseSettings):
     worker_manager_port: int = Field(8082, ge=0, le=65535)
     bind: str = "127.0.0.1"
     server_host: str | None = None
+    agent_bind: str | None = None
     worker_image: str = "hodei-jobs-worker:latest"
+    docker_network: str | None = None
     docker_enabled: Annotated[Switch, BeforeValidator(_switch)] = "auto"
     kubernetes_enabled: Annotated[Switch, BeforeValidator(_switch)] = "auto"
     process_enabled: bool | None = None
+    provider_access: bool = True
     provisioning_enabled: bool = True
     job_controller_enabled: bool = True
     api_token: str | None = Field(None, repr=False)
@@ -96,8 +112,11 @@ class Settings(BaseSettings):
     secret_key: str | None = Field(None, repr=False)
     data_dir: Path | None = None
     controller_threads: int = Field(4, ge=1, le=64)
+    step_limit: Seconds = 180.0
     http_threads: int = Field(1400, ge=8, le=10_000)
     flower_port: int = Field(5555, ge=0, le=65535)
+    flower_basic_auth: str | None = Field(None, repr=False)
+    metrics_port: int = Field(0, ge=0, le=65535)
     log_format: Literal["auto", "json", "console"] = "auto"
 
     @classmethod
@@ -130,6 +149,14 @@ class Settings(BaseSettings):
             raise ValueError("is not a Redis URL such as redis://127.0.0.1:6379/0")
         return value
 
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _credentials(cls, value: str | None) -> str | None:
+        user, separator, password = (value or "").partition(":")
+        if value is not None and not (user and separator and password):
+            raise ValueError("is not user:password")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.worker_give_up_after < self.worker_lost_after:
@@ -145,8 +172,17 @@ class Settings(BaseSettings):
 
     @property
     def lease_s(self) -> float:
-        """How long an agent may go on without an answer: give-up less a margin in which it kills its child."""
-        return self.worker_give_up_after - min(30.0, self.worker_give_up_after * 0.1)
+        """How long an agent goes on without an answer before it kills its child.
+
+        Longer than ``worker_give_up_after`` by as much again: an agent cannot tell our own downtime from a cut of its network,
+        and five minutes of the one must end no job. A worker that is given up is ended by its provider, not by its lease.
+        """
+        return 2 * self.worker_give_up_after
+
+    @property
+    def lease_over_s(self) -> float:
+        """After so much silence an agent has killed its child by its own clock, whatever its last calls brought it."""
+        return self.lease_s + max(6 * self.heartbeat_interval, 0.1 * self.worker_give_up_after)
 
 
 def load_settings(

@@ -32,7 +32,7 @@ _U, _I, _C = Severity.USER, Severity.INFRASTRUCTURE, Severity.CRITICAL
 _LOGS = "Read the job's log: hodei job logs ID"
 _HEALTH = "Look at the provider: hodei provider health"
 _WHY = "Ask why: hodei job why ID"
-_AGAIN = "Submit the job again."
+_AGAIN = "Try it again: hodei job retry ID"
 
 CAUSES: dict[str, Cause] = {
     cause.code: cause
@@ -43,9 +43,9 @@ CAUSES: dict[str, Cause] = {
         _cause(1002, "permission denied", _U, "Make the file executable, or run it through its interpreter."),
         _cause(1003, "file not found", _U, "Check the paths that the command names.", _LOGS),
         _cause(1004, "the process could not be started", _U, "Check the command and the image.", _LOGS),
-        _cause(1005, "run time-out", _U, "Raise --timeout, or make the job shorter.", _LOGS),
-        _cause(1006, "ended by a signal", _U, "Look for what sent the signal.", _LOGS),
-        _cause(1007, "non-zero exit code", _U, _LOGS),
+        _cause(1005, "run time-out", _U, "Raise --timeout, or make the job shorter.", _LOGS, _AGAIN),
+        _cause(1006, "ended by a signal", _U, "Look for what sent the signal.", _LOGS, _AGAIN),
+        _cause(1007, "non-zero exit code", _U, _LOGS, _AGAIN),
         _cause(1008, "infrastructure", _I, _AGAIN, _HEALTH),
         _cause(1009, "the job's definition is not valid", _U, "Correct the definition and submit it again."),
         _cause(
@@ -60,9 +60,14 @@ CAUSES: dict[str, Cause] = {
         ),
         _cause(1012, "input or output error", _I, "Check the disk of the worker's host.", _AGAIN),
         _cause(1013, "out of memory", _U, "Raise --memory, or make the job use less."),
-        _cause(1014, "queue time-out", _I, "Give the provider more room, or raise timeouts.queue_s.", _WHY),
+        _cause(1014, "queue time-out", _I, "Give the provider more room, or raise timeouts.queue_s.", _AGAIN),
         _cause(
-            1015, "no output for too long", _U, "Raise timeouts.idle_s, or let the job print progress.", _LOGS
+            1015,
+            "no output for too long",
+            _U,
+            "Raise timeouts.idle_s, or let the job print progress.",
+            _LOGS,
+            _AGAIN,
         ),
         _cause(1016, "the log is incomplete", _I, "What is there can be read: hodei job logs ID"),
         _cause(2001, "the worker was not ready", _I, _AGAIN, _HEALTH),
@@ -72,9 +77,15 @@ CAUSES: dict[str, Cause] = {
         _cause(2005, "worker and platform did not understand each other", _C, "Rebuild the worker image."),
         _cause(2006, "the worker was lost", _I, _AGAIN, _HEALTH),
         _cause(
-            3001, "the image cannot be pulled", _U, "Check the image's name and the registry's credentials."
+            3001,
+            "the image cannot be pulled",
+            _U,
+            "Check the image's name and the registry's credentials.",
+            _AGAIN,
         ),
-        _cause(3002, "not enough resources", _I, "Ask for less --cpu or --memory, or give the host more."),
+        _cause(
+            3002, "not enough resources", _I, "Ask for less --cpu or --memory, or give the host more.", _AGAIN
+        ),
         _cause(
             3003,
             "network",
@@ -89,6 +100,7 @@ CAUSES: dict[str, Cause] = {
             _I,
             "Check that workers reach worker-manager (HODEI_SERVER_HOST).",
             _HEALTH,
+            _AGAIN,
         ),
         _cause(3006, "the provider is not available", _I, _HEALTH),
         _cause(3007, "internal error while provisioning", _C, _HEALTH),

@@ -10,6 +10,7 @@ NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 DOCKER_PROVIDER_ID = UUID("11111111-1111-1111-1111-111111111111")
 KUBERNETES_PROVIDER_ID = UUID("22222222-2222-2222-2222-222222222222")
 PROCESS_PROVIDER_ID = UUID("33333333-3333-3333-3333-333333333333")
+SELF_HOSTED_PROVIDER_ID = UUID("44444444-4444-4444-4444-444444444444")
 
 
 def new_id() -> UUID:
@@ -29,3 +30,8 @@ def saga_id(saga_type: str, subject: UUID, attempt: int, attempt_try: int = 0) -
 def worker_id(job_id: UUID, attempt: int, attempt_try: int) -> UUID:
     """The id of the worker made for this try of this attempt of a job."""
     return uuid5(NAMESPACE, f"hodei:worker:{job_id}:{attempt}:{attempt_try}")
+
+
+def execution_id(job_id: UUID, attempt: int) -> UUID:
+    """The id of this attempt of a job: it can be named before the attempt begins."""
+    return uuid5(NAMESPACE, f"hodei:execution:{job_id}:{attempt}")

@@ -27,12 +27,14 @@ class JobState(StrEnum):
     @property
     def code(self) -> int:
         """The number that scripts know the state by (0 PENDING … 7 TIMEOUT)."""
-        return list(JobState).index(self)
+        return _JOB_CODES[self]
 
     @property
     def is_terminal(self) -> bool:
         return self in JOB_ENDS
 
+
+_JOB_CODES = {state: code for code, state in enumerate(JobState)}
 
 JOB_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT})
 JOB_ACTIVE = frozenset({JobState.SCHEDULED, JobState.ASSIGNED, JobState.RUNNING})
@@ -57,7 +59,7 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT, JobState.PENDING}
     ),
-    JobState.SUCCEEDED: frozenset(),
+    JobState.SUCCEEDED: frozenset({JobState.PENDING}),  # executed again by a person; never a retry
     JobState.FAILED: frozenset({JobState.PENDING}),  # `job retry` by a person
     JobState.CANCELLED: frozenset({JobState.PENDING}),
     JobState.TIMEOUT: frozenset({JobState.PENDING}),
@@ -93,7 +95,9 @@ class WorkerState(StrEnum):
     """Where a worker is. READY means that its inbox was polled, not merely that its process was started."""
 
     CREATING = "CREATING"  # RegisterWorker wrote its row, name and token; its container does not exist yet
-    CONNECTING = "CONNECTING"  # CreateInfrastructure started it; it has not polled its inbox yet
+    CONNECTING = (
+        "CONNECTING"  # CreateInfrastructure started it, or a self-hosted one is away; its inbox is not open
+    )
     READY = "READY"  # its inbox is open and it has no job
     BUSY = "BUSY"  # AssignWorker gave it one
     DRAINING = "DRAINING"  # takes no new job, leaves when idle
@@ -108,11 +112,24 @@ WORKER_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
         {WorkerState.CONNECTING, WorkerState.READY, WorkerState.TERMINATING, WorkerState.TERMINATED}
     ),
     WorkerState.CONNECTING: frozenset({WorkerState.READY, WorkerState.TERMINATING, WorkerState.TERMINATED}),
+    # A self-hosted worker whose agent went away goes back to CONNECTING: it may come back.
     WorkerState.READY: frozenset(
-        {WorkerState.BUSY, WorkerState.DRAINING, WorkerState.TERMINATING, WorkerState.TERMINATED}
+        {
+            WorkerState.CONNECTING,
+            WorkerState.BUSY,
+            WorkerState.DRAINING,
+            WorkerState.TERMINATING,
+            WorkerState.TERMINATED,
+        }
     ),
     WorkerState.BUSY: frozenset(
-        {WorkerState.READY, WorkerState.DRAINING, WorkerState.TERMINATING, WorkerState.TERMINATED}
+        {
+            WorkerState.CONNECTING,
+            WorkerState.READY,
+            WorkerState.DRAINING,
+            WorkerState.TERMINATING,
+            WorkerState.TERMINATED,
+        }
     ),
     WorkerState.DRAINING: frozenset({WorkerState.TERMINATING, WorkerState.TERMINATED}),
     WorkerState.TERMINATING: frozenset({WorkerState.TERMINATED}),

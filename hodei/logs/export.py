@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import structlog
 
 from hodei.logs import store
+from hodei.logs.chunks import Log
 from hodei.storage.database import Database
 from hodei.storage.transaction import Row
+
+log = structlog.get_logger(__name__)
+
+UNFINISHED = ".part"
 
 
 def export_log(database: Database, folder: Path, execution: Row) -> dict[str, Any]:
     """Write ``<folder>/<job id>/<execution id>.log``; return its ``storage_uri``, ``size_bytes`` and ``entry_count``.
 
-    Idempotent: a second call writes the same file. A folder that cannot be written raises OSError.
+    Idempotent: a second call writes the same file, and removes what a call that was killed has left. A folder that cannot
+    be written raises OSError.
     """
     place = folder.absolute() / str(execution.job_id)
     place.mkdir(parents=True, exist_ok=True)
     target = place / f"{execution.id}.log"
-    unfinished = place / f".{execution.id}.{os.getpid()}.part"
+    for left in place.glob(f".{execution.id}.*{UNFINISHED}"):
+        left.unlink(missing_ok=True)
+    # Several machines may share the folder, and processes in containers have the same few numbers.
+    unfinished = place / f".{execution.id}.{secrets.token_hex(8)}{UNFINISHED}"
     size = 0
     try:
         with unfinished.open("wb") as file:
-            for block in store.raw(database, execution.id):
+            for block in store.raw(database, Log.of(execution)):
                 size += file.write(block)
         unfinished.replace(target)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
     return {"storage_uri": target.as_uri(), "size_bytes": size, "entry_count": execution.log_entries}
+
+
+def delete_exported(row: Row) -> bool:
+    """Delete the file of a row of ``job_log_files``; whether it is not there any more. Only what an export wrote is deleted."""
+    path = Path(unquote(urlsplit(row.storage_uri).path))
+    if (path.parent.name, path.name) != (str(row.job_id), f"{row.execution_id}.log"):
+        log.warning("logs.file_left", path=str(path))
+        return True
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    except OSError as error:
+        log.warning("logs.file_not_deleted", path=str(path), reason=error.strerror)
+        return False
+    return True
