@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Callable, NoReturn
 
 from hodei_agent import linux, settings
 from hodei_agent.client import Client
@@ -38,30 +38,59 @@ def run(arguments: list[str]) -> NoReturn:
     try:
         ours = settings.read(os.environ, arguments)
     except settings.SettingsError as error:
-        _exit(EXIT_REFUSED, str(error))
+        fail(EXIT_REFUSED, str(error))
     linux.wipe_environment(["HODEI_TOKEN"])
+    if ours.self_hosted:
+        from hodei_agent import self_hosted
+
+        self_hosted.run(ours)
+    os._exit(serve(ours, subreaper=subreaper))
+
+
+def serve(
+    ours: settings.Settings,
+    *,
+    subreaper: bool,
+    session_token: str | None = None,
+    on_begin: Callable[[str], object] | None = None,
+) -> int:
+    """Register, and work until it is time to leave; return the exit code. A registration that is refused ends the process."""
+    assert ours.server is not None
     lease = Lease(PATIENCE_S)
     client = Client(ours.server, ours.token, lease)
-    path = ours.path
     trouble = _Trouble(ours.server.url)
     try:
-        registration = register(client, ours, path, on_sent=_import_the_rest, on_failure=trouble.note)
+        registration = register(
+            client,
+            ours,
+            ours.path,
+            on_sent=_import_the_rest,
+            on_failure=trouble.note,
+            session_token=session_token,
+        )
     except Unauthorized:
-        _exit(EXIT_UNAUTHORIZED, f"{ours.server.url} does not accept this worker's one-time token.")
+        fail(EXIT_UNAUTHORIZED, f"{ours.server.url} does not accept {_whom(ours)}")
     except Refused as refusal:
-        _exit(EXIT_REFUSED, f"{ours.server.url} refused the registration: {refusal}")
+        fail(EXIT_REFUSED, f"{ours.server.url} refused the registration: {refusal}")
     except LeaseLost as error:
-        _exit(EXIT_LEASE_LOST, f"{ours.server.url} could not be reached for {PATIENCE_S:g} s: {error}")
+        fail(EXIT_LEASE_LOST, f"{ours.server.url} could not be reached for {PATIENCE_S:g} s: {error}")
     from hodei_agent import job_environment
     from hodei_agent.supervisor import Supervisor
 
     try:
         state_dir = job_environment.make_state_dir(ours.state_dir)
     except OSError as error:
-        _exit(EXIT_REFUSED, f"there is no folder that the agent can write to: {error}")
-    exit_code = Supervisor(ours, registration, lease, state_dir, subreaper=subreaper).run(client)
+        fail(EXIT_REFUSED, f"there is no folder that the agent can write to: {error}")
+    supervisor = Supervisor(ours, registration, lease, state_dir, subreaper=subreaper, on_begin=on_begin)
+    exit_code = supervisor.run(client)
     job_environment.remove(state_dir)
-    os._exit(exit_code)
+    return exit_code
+
+
+def _whom(ours: settings.Settings) -> str:
+    if not ours.self_hosted:
+        return "this worker's one-time token."
+    return "this worker: it was ended there, or its token was used elsewhere or too late. Register it anew: hodei worker register"
 
 
 class _Trouble:
@@ -74,7 +103,7 @@ class _Trouble:
     def note(self, trouble: str) -> None:
         self._failures += 1
         if self._failures == SAY_UNREACHABLE_AFTER:
-            _say(f"{self._url} cannot be reached yet ({trouble}); trying on.")
+            say(f"{self._url} cannot be reached yet ({trouble}); trying on.")
 
 
 def _import_the_rest() -> None:
@@ -96,14 +125,16 @@ def _default_signals() -> None:
         signal.signal(number, lambda *_: os._exit(EXIT_DONE))
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """Tell a person who looks at the agent's stderr."""
     try:
         os.write(2, f"hodei-agent: {sentence}\n".encode())
     except OSError:
         pass
 
 
-def _exit(code: int, sentence: str) -> NoReturn:
-    _say(sentence)
+def fail(code: int, sentence: str) -> NoReturn:
+    """End the process, with a sentence for a person."""
+    say(sentence)
     sys.stdout.flush()
     os._exit(code)

@@ -85,6 +85,15 @@ def oom_kills() -> int:
     return _table(memory + "/memory.oom_control").get("oom_kill", 0) if memory is not None else 0
 
 
+def memory_limit_bytes() -> int | None:
+    """The memory limit of our group, whoever else is in it; None without one."""
+    unified = _our_folder("")
+    if unified is not None and os.path.exists(unified + "/memory.max"):
+        return _number(unified + "/memory.max")
+    memory = _our_folder("memory")
+    return _limit_v1(memory) if memory is not None else None
+
+
 def is_ours_alone(folder: str, allowed: set[int]) -> bool:
     """Whether the group holds no process but the allowed ones: whether its numbers are the worker's own."""
     pids = {int(line) for line in _text(folder + "/cgroup.procs").split()}
@@ -119,7 +128,9 @@ def read_v1(memory_folder: str, cpu_folder: str) -> Usage | None:
     if memory is None or cpu is None:
         return None
     reclaimable = _table(memory_folder + "/memory.stat").get("total_inactive_file", 0)
+    return Usage(cpu / 1e9, max(0, memory - reclaimable), _limit_v1(memory_folder))
+
+
+def _limit_v1(memory_folder: str) -> int | None:
     limit = _number(memory_folder + "/memory.limit_in_bytes")
-    if limit is not None and limit >= NO_LIMIT_FROM:
-        limit = None
-    return Usage(cpu / 1e9, max(0, memory - reclaimable), limit)
+    return None if limit is None or limit >= NO_LIMIT_FROM else limit

@@ -8,25 +8,30 @@ import time
 from collections import deque
 
 from hodei_agent.protocol import MAX_LINE_BYTES, STDOUT
+from hodei_agent.spool import Backlog
 
-QUEUE_BYTES = 4 * 1024 * 1024
+MEMORY_BYTES = 2 * 1024 * 1024
+LIMIT_BYTES = 64 * 1024 * 1024
+WRITE_BYTES = 256 * 1024
 STUCK_AFTER_S = 2.0
 
 
 class Echo:
     """Writes whole lines, in a thread of its own: whoever reads our stdout may be slow, blocked or gone.
 
-    A writer that is merely slow slows the caller. One that made no progress for 2 s is given up until it
-    moves again, and what it missed is left out; a closed stdout is ignored.
+    Nobody waits here: what is not read yet waits on disk, in `folder`. At 64 MiB of it :meth:`is_ready` asks to wait for
+    as long as the reader reads. One that made no progress for 2 s is given up until it moves again, and what finds no
+    room then is left out; a closed stdout is ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         self._changed = threading.Condition(threading.Lock())
-        self._queue: deque[tuple[int, bytes]] = deque()
-        self._queued_bytes = 0
+        self._backlog = Backlog(folder, MEMORY_BYTES)
+        self._descriptors: deque[int] = deque()
+        self._unwritten_bytes = 0
         self._progress_at = 0.0
-        self._stuck = False
         self._rest: dict[int, bytes] = {}
+        self._ended = False
         # Started before the job is: a job that uses up its processes leaves us none for a thread.
         self._thread = threading.Thread(target=self._write_all, name="echo", daemon=True)
         self._thread.start()
@@ -42,6 +47,11 @@ class Echo:
         self._rest[stream] = data[end:]
         self._enqueue(stream, rest + data[:end])
 
+    def is_ready(self) -> bool:
+        """Whether to go on putting in: there is room, or waiting for it would be in vain."""
+        with self._changed:
+            return self._unwritten_bytes <= LIMIT_BYTES or self._is_stuck()
+
     def finish(self) -> None:
         """Add the unfinished lines."""
         for stream, rest in sorted(self._rest.items()):
@@ -50,34 +60,47 @@ class Echo:
         self._rest.clear()
 
     def wait_written(self, timeout_s: float) -> bool:
-        """Wait until all was written. False when it was not in time, or nobody reads."""
+        """Wait until all was written. False when it was not in time, or the reader makes no progress."""
+        give_up_at = time.monotonic() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: self._queued_bytes == 0 or self._stuck, timeout_s)
-            return self._queued_bytes == 0
+            while self._unwritten_bytes and not self._is_stuck() and time.monotonic() < give_up_at:
+                self._changed.wait(min(give_up_at, self._progress_at + STUCK_AFTER_S) - time.monotonic())
+            return self._unwritten_bytes == 0
+
+    def end(self) -> None:
+        """Nothing more will be put in: the thread ends when all is written."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _is_stuck(self) -> bool:
+        return self._unwritten_bytes > 0 and time.monotonic() >= self._progress_at + STUCK_AFTER_S
 
     def _enqueue(self, stream: int, data: bytes) -> None:
         with self._changed:
-            while self._queued_bytes >= QUEUE_BYTES:
-                patience_s = self._progress_at + STUCK_AFTER_S - time.monotonic()
-                if self._stuck or patience_s <= 0:
-                    self._stuck = True
-                    return
-                self._changed.wait(patience_s)
-            if not self._queue:
+            if self._unwritten_bytes > LIMIT_BYTES and self._is_stuck():
+                return
+            if not self._unwritten_bytes:
                 self._progress_at = time.monotonic()
-            self._queue.append((1 if stream == STDOUT else 2, data))
-            self._queued_bytes += len(data)
+            try:
+                self._backlog.append(data)
+            except OSError:  # The disk is full: the log itself is what the room is for.
+                return
+            self._descriptors.append(1 if stream == STDOUT else 2)
+            self._unwritten_bytes += len(data)
             self._changed.notify_all()
 
     def _write_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._queue))
-                descriptor, data = self._queue.popleft()
+                self._changed.wait_for(lambda: len(self._backlog) > 0 or self._ended)
+                if not self._backlog:
+                    return
+                descriptor, data = self._descriptors.popleft(), self._backlog.take()
             view = memoryview(data)
             while view:
                 try:
-                    done = os.write(descriptor, view[: 64 * 1024])
+                    done = os.write(descriptor, view[:WRITE_BYTES])
                 except BlockingIOError:  # Somebody who shares our stdout made it non-blocking.
                     import select
 
@@ -87,7 +110,7 @@ class Echo:
                     done = len(view)
                 view = view[done:]
                 with self._changed:
-                    self._queued_bytes -= done
+                    self._unwritten_bytes -= done
                     self._progress_at = time.monotonic()
-                    self._stuck = False
-                    self._changed.notify_all()
+                    if not self._unwritten_bytes:
+                        self._changed.notify_all()

@@ -7,6 +7,8 @@ EXIT_REFUSED = 4
 """The platform refused the registration or the result for good, or a setting is missing."""
 EXIT_LEASE_LOST = 5
 """The platform could not be reached for longer than the lease; what ran has been killed."""
+EXIT_AGAIN = 6
+"""The platform does not trust a self-hosted worker's session any more; what ran has been killed, and it may register again."""
 
 
 class Unauthorized(Exception):

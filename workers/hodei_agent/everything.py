@@ -1,5 +1,5 @@
 """Imports every module that a running agent may need, so that building an image compiles them all."""
 
-from hodei_agent import agent, supervisor
+from hodei_agent import agent, self_hosted, supervisor
 
-__all__ = ["agent", "supervisor"]
+__all__ = ["agent", "self_hosted", "supervisor"]

@@ -6,20 +6,16 @@ import os
 import time
 from typing import Callable, Sequence
 
-from hodei_agent import command, job_environment, outcome
-from hodei_agent.cgroup import oom_kills
+from hodei_agent import command, job_environment, outcome, outputs
+from hodei_agent.cgroup import memory_limit_bytes, oom_kills
 from hodei_agent.definition import Definition, check
 from hodei_agent.errors import BadDefinition
 from hodei_agent.intake import Intake, wall_us
+from hodei_agent.pipes import Pipes
 from hodei_agent.process_tree import Reaped, Tree
-from hodei_agent.protocol import STDERR, STDOUT
 from hodei_agent.sender import Sender
-from hodei_agent.spawn import PIPE_BYTES, Child, SpawnFailed, spawn
+from hodei_agent.spawn import Child, SpawnFailed, spawn
 
-READ_BYTES = 1024 * 1024
-READS_IN_A_ROW = 8
-DRAIN_BYTES = 4 * PIPE_BYTES
-"""More than a pipe holds was not written by the job."""
 LEFTOVER_GRACE_S = 2.0
 """What a job leaves running behind its first process gets no longer than this between TERM and KILL."""
 LOOK_AGAIN_S = 0.02
@@ -53,7 +49,7 @@ class Execution:
         self._path = path
         self._hidden = hidden
         self.folders: job_environment.Folders | None = None
-        self.pipes: dict[int, int] = {}
+        self._output = Pipes(intake, memory_limit_bytes())
         self._child: Child | None = None
         self._status: int | None = None
         self._stop_reason: str | None = None
@@ -109,7 +105,7 @@ class Execution:
         now = time.monotonic()
         self._started_us = wall_us()
         self.sender.started(self._child.pid, self._started_us)
-        self.pipes = {self._child.stdout: STDOUT, self._child.stderr: STDERR}
+        self._output.open(self._child.stdout, self._child.stderr)
         self._timeout_at = None if definition.timeout_s is None else now + definition.timeout_s
         self._idle_at = None if definition.idle_s is None else now + definition.idle_s
 
@@ -129,7 +125,7 @@ class Execution:
 
     def abandon(self) -> None:
         """End the job at once and say nothing more about it."""
-        self._silent = self.is_delivered = True
+        self._silent = self.is_delivered = self._output.is_muted = True
         self.sender.abandon()
         self.stop("abandoned", 0.0)
         if self._child is None:
@@ -146,28 +142,26 @@ class Execution:
             self._finished_us = wall_us()
         self._look_at = time.monotonic()
 
-    def readable(self, descriptor: int) -> None:
-        """A pipe has something to read, or has ended."""
-        now = time.monotonic()
-        for _ in range(READS_IN_A_ROW):
-            try:
-                block = os.read(descriptor, READ_BYTES)
-            except BlockingIOError:
-                return
-            if not block:
-                del self.pipes[descriptor]
-                os.close(descriptor)
-                return
-            if self._idle_at is not None and self.definition.idle_s is not None:
-                self._idle_at = now + self.definition.idle_s
-            if not self._silent:
-                self._intake.feed(self.pipes[descriptor], block, now)
-            if len(block) < 65536:
-                return
+    @property
+    def pipes(self) -> dict[int, int]:
+        """The job's pipes that are to be waited for now, and their streams."""
+        return self._output.wanted()
+
+    def readable(self) -> None:
+        """A pipe has something to read, or has ended, or is due to be looked at."""
+        if (self._output.work() or self._output.is_full) and self.definition.idle_s is not None:
+            self._idle_at = None if self._idle_at is None else time.monotonic() + self.definition.idle_s
 
     def next_at(self) -> float | None:
         """When :meth:`tick` is due, on the monotonic clock, or None."""
-        times = (self._timeout_at, self._idle_at, self._kill_at, self._look_at, self._intake.next_at())
+        times = (
+            self._timeout_at,
+            self._idle_at,
+            self._kill_at,
+            self._look_at,
+            self._intake.next_at(),
+            self._output.next_at(),
+        )
         return min((t for t in times if t is not None), default=None)
 
     def tick(self) -> None:
@@ -175,6 +169,9 @@ class Execution:
         if self.is_over or self._child is None:
             return
         now = time.monotonic()
+        output_at = self._output.next_at()
+        if output_at is not None and now >= output_at:
+            self.readable()
         self._intake.tick(now)
         if self._timeout_at is not None and now >= self._timeout_at:
             self._timeout_at = None
@@ -230,30 +227,14 @@ class Execution:
             limit_s = self.definition.idle_s if reason == "idle_timeout" else self.definition.timeout_s
             self._finish(outcome.stopped(reason, self._status, limit_s))
 
-    def _drain(self) -> None:
-        """Read what is in the pipes, without waiting for strangers that hold their other end."""
-        for descriptor in list(self.pipes):
-            left_bytes = DRAIN_BYTES
-            while left_bytes > 0:
-                try:
-                    block = os.read(descriptor, READ_BYTES)
-                except BlockingIOError:
-                    break
-                if not block:
-                    break
-                left_bytes -= len(block)
-                if not self._silent:
-                    self._intake.feed(self.pipes[descriptor], block, time.monotonic())
-            os.close(descriptor)
-            del self.pipes[descriptor]
-
     def _finish(self, how: outcome.Outcome | None) -> None:
-        self._drain()
+        self._output.drain()
         self.is_over = True
         self._kill_at = self._look_at = self._timeout_at = self._idle_at = None
         if how is None:
             return
         intake = self._intake
+        handed_on = self._handed_on()
         intake.finish(time.monotonic())
         self.sender.finish(
             {
@@ -262,7 +243,7 @@ class Execution:
                 "exit_code": how.exit_code,
                 "signal": how.signal,
                 "error_code": how.error_code,
-                "error_message": how.message,
+                "error_message": intake.masked(how.message),
                 "started_at": self._started_us,
                 "finished_at": self._finished_us or wall_us(),
                 "log_entries": intake.entries,
@@ -271,5 +252,16 @@ class Execution:
                 "dropped_bytes": intake.dropped_bytes,
                 "truncated": intake.truncated,
                 "usage": {"cpu_s": round(self._cpu_s, 6), "max_rss_bytes": self._max_rss_bytes},
+                "outputs": {key: intake.masked(value) for key, value in handed_on.values.items()},
+                "outputs_problem": intake.masked(handed_on.problem),
             }
         )
+
+    def _handed_on(self) -> outputs.Outputs:
+        """What the job wrote to `$HODEI_OUTPUT`; what of it cannot be taken, the log says."""
+        if self.folders is None or self._child is None:
+            return outputs.Outputs({})
+        found = outputs.read(self.folders.output)
+        if found.problem is not None:
+            self._intake.remark(found.problem)
+        return found

@@ -12,11 +12,17 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from hodei_agent.protocol import STREAM_NAMES
+
 MAGIC = b"HJF1"
 CODEC_PLAIN = 0
 CODEC_ZLIB = 1
 COMPRESS_FROM_BYTES = 512
 """Smaller payloads are sent as they are: zlib's own header would eat the gain."""
+PAYS_BELOW = 0.7
+"""Packing pays when it leaves less than this part: what it hardly shrinks, it also shrinks slowly."""
+SAMPLE_BYTES = 16 * 1024
+"""From eight times this on, a piece from the middle is packed first, to see whether it pays."""
 
 SEGMENT_SPLIT_LINE = 1
 
@@ -28,6 +34,10 @@ SEGMENT_HEADER_BYTES = _SEGMENT.size
 
 class FrameError(ValueError):
     """The bytes are not a whole, undamaged frame."""
+
+
+class DamagedFrame(FrameError):
+    """A frame's checksum is wrong: sent again, it may arrive whole."""
 
 
 class Segment(NamedTuple):
@@ -82,9 +92,9 @@ def segment_header(segment: Segment) -> bytes:
 def pack_payload(seq: int, first_entry: int, entries: int, plain: bytes) -> bytes:
     """Build a frame around a payload, which holds that many entries."""
     codec, payload = CODEC_PLAIN, plain
-    if len(plain) >= COMPRESS_FROM_BYTES:
+    if _may_pay(plain):
         packed = zlib.compress(plain, 1)
-        if len(packed) < len(plain):
+        if len(packed) < len(plain) * PAYS_BELOW:
             codec, payload = CODEC_ZLIB, packed
     header = _HEADER.pack(
         MAGIC,
@@ -99,6 +109,13 @@ def pack_payload(seq: int, first_entry: int, entries: int, plain: bytes) -> byte
         zlib.crc32(plain),
     )
     return header + payload
+
+
+def _may_pay(plain: bytes) -> bool:
+    if len(plain) < SAMPLE_BYTES * 8:
+        return len(plain) >= COMPRESS_FROM_BYTES
+    at = len(plain) // 2
+    return len(zlib.compress(plain[at : at + SAMPLE_BYTES], 1)) < SAMPLE_BYTES * PAYS_BELOW
 
 
 def count_segments(plain: bytes) -> int:
@@ -140,6 +157,35 @@ def plain_payload(codec: int, payload: bytes, plain_size: int, crc32: int) -> by
     if len(plain) != plain_size or zlib.crc32(plain) != crc32:
         raise FrameError("a frame's checksum or size is wrong")
     return plain
+
+
+def check(frame: Frame) -> None:
+    """Raise DamagedFrame when its bytes changed on the way, FrameError when it does not hold what its header says."""
+    try:
+        plain = plain_payload(frame.codec, frame.payload, frame.plain_size, frame.crc32)
+    except FrameError as error:
+        raise DamagedFrame(f"frame {frame.seq}: {error}") from error
+    segments = entries = 0
+    for segment in segments_in(plain):
+        if segment.stream not in STREAM_NAMES:
+            raise FrameError(f"frame {frame.seq} has output of a stream {segment.stream}, which there is not")
+        segments += 1
+        entries += count_entries(segment.data)
+    if (segments, entries) != (frame.segments, frame.entries):
+        raise FrameError(
+            f"frame {frame.seq} holds {segments} segments and {entries} entries, not what its header says"
+        )
+
+
+def first_written_us(frame: Frame) -> int | None:
+    """When the oldest output in the frame was written, by the worker's clock; None for damaged bytes. Unpacks next to nothing."""
+    head = frame.payload[: _SEGMENT.size]
+    if frame.codec == CODEC_ZLIB:
+        try:
+            head = zlib.decompressobj().decompress(frame.payload, _SEGMENT.size)
+        except zlib.error:
+            return None
+    return _SEGMENT.unpack(head)[2] if len(head) == _SEGMENT.size else None
 
 
 def segments_in(plain: bytes) -> Iterator[Segment]:

@@ -26,9 +26,9 @@ def hide(paths: Sequence[str], kept: str) -> None:
     be written at each of these paths, and an empty file where a path is a file. Raises HidingFailed.
 
     Of what is below them only the folder `kept` stays. It cannot be undone: whoever is not root has no capabilities
-    left after exec, and :func:`hodei_agent.linux.forbid_prying` takes root's. Processes outside still see it all: not
-    root, the child cannot look through them; root can, by becoming the user of one that has no capabilities. What
-    the machine mounts and unmounts later still shows. Paths that do not exist are left out; the working folder becomes `kept`.
+    left after exec, and :func:`hodei_agent.linux.forbid_prying` takes root's. Processes outside still see it all, but
+    the child cannot look through them. What the machine mounts and unmounts later still shows. Paths that do not
+    exist are left out; the working folder becomes `kept`.
 
     Not root, the child is in a user namespace with its own user and group alone: every other owner shows as
     65534, and set-user-ID programs such as sudo run with no more rights than the job.

@@ -1,19 +1,21 @@
-"""From what the job's pipes gave to segments in the outbox: cutting, the cap, and what was dropped."""
+"""From what the job's pipes gave to segments in the outbox: masking, cutting, the cap, and what was dropped."""
 
 from __future__ import annotations
 
 import time
-from typing import Callable
+from typing import Any, Callable
 
 from hodei_agent.echo import Echo
 from hodei_agent.frames import Segment, count_entries
 from hodei_agent.lines import LineCutter, Piece, unfinished_character
-from hodei_agent.masking import Unmasked
+from hodei_agent.masking import Mask
 from hodei_agent.outbox import Outbox
 from hodei_agent.protocol import REMARK, STDERR, STDOUT
 
 QUIET_S = 0.003
 """After this long without output, what is there is sent."""
+BUSY_QUIET_S = 0.008
+"""The same while the job writes all the time and its pipe is looked at every 5 ms."""
 
 
 def wall_us() -> int:
@@ -22,16 +24,25 @@ def wall_us() -> int:
 
 
 class Intake:
-    """Takes blocks of both streams, in the order in which they were read. Times are monotonic seconds."""
+    """Takes blocks of both streams, in the order in which they were read. Times are monotonic seconds.
+
+    Nothing that it gives on holds a value of `secrets` (name to value), and all that it counts is counted after masking.
+    """
 
     def __init__(
-        self, outbox: Outbox, echo: Echo, max_bytes: int, wall_us: Callable[[], int] = wall_us
+        self,
+        outbox: Outbox,
+        echo: Echo,
+        max_bytes: int,
+        wall_us: Callable[[], int] = wall_us,
+        secrets: Any = None,
     ) -> None:
         self._outbox = outbox
         self._echo = echo
         self._max_bytes = max_bytes
         self._wall_us = wall_us
-        self._filters = {STDOUT: Unmasked(), STDERR: Unmasked()}
+        self._mask = Mask(secrets)
+        self._masks = {stream: self._mask.stream() for stream in (STDOUT, STDERR)}
         self._cutters = {STDOUT: LineCutter(), STDERR: LineCutter()}
         self._last_at_us = 0
         self._output_bytes = 0
@@ -44,23 +55,39 @@ class Intake:
         self.dropped_entries = 0
         self.dropped_bytes = 0
 
-    def feed(self, stream: int, block: bytes, now: float) -> None:
-        """Add a block."""
-        pieces = self._cutters[stream].feed(self._filters[stream].feed(block), now)
+    def is_ready(self) -> bool:
+        """Whether to feed on. Not when those who take the output are slower than the job, but still taking."""
+        return self._outbox.is_ready() and self._echo.is_ready()
+
+    def feed(
+        self, stream: int, block: bytes, read_at: float, now: float | None = None, *, busy: bool = False
+    ) -> None:
+        """Add a block; `busy` says that more is expected within milliseconds."""
+        now = read_at if now is None else now
+        mask = self._masks[stream]
+        if mask is not None:
+            block = mask.feed(block, read_at)
+        pieces = self._cutters[stream].feed(block, read_at)
         for piece in pieces:
             self._emit(stream, piece, now)
         if pieces:
-            self._flush_at = now + QUIET_S
+            self._flush_at = now + (BUSY_QUIET_S if busy else QUIET_S)
 
     def next_at(self) -> float | None:
         """When :meth:`tick` has something to do, or None."""
         times = [cutter.due_at() for cutter in self._cutters.values()]
+        times += [mask.due_at() for mask in self._masks.values() if mask is not None]
         return min((t for t in [*times, self._flush_at] if t is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Let go what has been held back for long enough."""
         for stream, cutter in self._cutters.items():
-            for piece in cutter.release(now):
+            mask = self._masks[stream]
+            pieces = []
+            if mask is not None:
+                held, since = mask.release(now)
+                pieces = cutter.feed(held, since) if held else []
+            for piece in pieces + cutter.release(now):
                 self._emit(stream, piece, now)
                 self._flush_at = now
         if self._flush_at is not None and now >= self._flush_at:
@@ -70,16 +97,23 @@ class Intake:
     def finish(self, now: float) -> None:
         """The streams have ended: let everything go."""
         for stream, cutter in self._cutters.items():
-            for piece in cutter.feed(self._filters[stream].flush(), now) + cutter.finish():
+            mask = self._masks[stream]
+            pieces = [] if mask is None else cutter.feed(mask.finish(), now)
+            for piece in pieces + cutter.finish():
                 self._emit(stream, piece, now)
         if self._missed_bytes:
             self._say_missed()
         self._echo.finish()
         self._outbox.flush()
+        self._flush_at = None
+
+    def masked(self, text: str | None) -> str | None:
+        """The text without the job's secrets."""
+        return self._mask.text(text)
 
     def remark(self, text: str) -> None:
         """Add a line of the agent's own to the log."""
-        self._keep(Segment(REMARK, self._stamp(0.0), f"[hodei: {text}]\n".encode()), force=True)
+        self._keep(Segment(REMARK, self._stamp(0.0), f"[hodei: {text}]\n".encode()), 1, force=True)
 
     def _emit(self, stream: int, piece: Piece, now: float) -> None:
         data = piece.data
@@ -92,22 +126,23 @@ class Intake:
             data = data[len(head) :]
             self.truncated = True
             self.remark(f"log cut at {self._max_bytes} bytes")
+        entries = count_entries(data)
         if self.truncated:
-            self.dropped_entries += count_entries(data)
+            self.dropped_entries += entries
             self.dropped_bytes += len(data)
             return
         self._output_bytes += len(data)
         if self._missed_bytes and self._outbox.has_room():
             self._say_missed()
         segment = Segment(stream, self._stamp(now - piece.read_at), data, piece.flags)
-        if self._missed_bytes or not self._keep(segment):
-            self._missed_entries += count_entries(data)
+        if self._missed_bytes or not self._keep(segment, entries):
+            self._missed_entries += entries
             self._missed_bytes += len(data)
 
-    def _keep(self, segment: Segment, *, force: bool = False) -> bool:
-        if not self._outbox.put(segment, force=force):
+    def _keep(self, segment: Segment, entries: int, *, force: bool = False) -> bool:
+        if not self._outbox.put(segment, entries, force=force):
             return False
-        self.entries += count_entries(segment.data)
+        self.entries += entries
         self.bytes += len(segment.data)
         self._echo.put(segment.stream, segment.data)
         return True

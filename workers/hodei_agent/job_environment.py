@@ -6,6 +6,7 @@ import os
 import stat
 from typing import NamedTuple
 
+from hodei_agent import outputs
 from hodei_agent.definition import Definition
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -18,6 +19,11 @@ class Folders(NamedTuple):
     root: str
     home: str
     tmp: str
+
+    @property
+    def output(self) -> str:
+        """The file into which the job writes what it hands on."""
+        return f"{self.root}/output"
 
 
 def make_state_dir(wanted: str | None) -> str:
@@ -49,6 +55,7 @@ def make_folders(state_dir: str, number: int) -> Folders:
     folders = Folders(root, f"{root}/home", f"{root}/tmp")
     for folder in folders:
         os.mkdir(folder, _OWNER_ONLY)
+    outputs.create(folders.output)
     return folders
 
 
@@ -65,6 +72,7 @@ def build(definition: Definition, folders: Folders, path: str) -> dict[bytes, by
     environment["HODEI_JOB_ID"] = definition.job_id
     environment["HODEI_EXECUTION_ID"] = definition.execution_id
     environment["HODEI_ATTEMPT"] = str(definition.attempt)
+    environment["HODEI_OUTPUT"] = folders.output
     return {encode(name): encode(value) for name, value in environment.items()}
 
 

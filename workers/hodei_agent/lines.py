@@ -48,25 +48,24 @@ class LineCutter:
     def feed(self, block: bytes, now: float) -> list[Piece]:
         """Add what was read; return the pieces that need not wait."""
         since = self._rest_since if self._rest else now
-        data = self._rest + block
+        rest, at = self._rest, 0
         pieces: list[Piece] = []
-        at = 0
-        while len(data) - at > MAX_LINE_BYTES:
-            end = data.rfind(b"\n", at, at + MAX_LINE_BYTES) + 1
+        while len(rest) + len(block) - at > MAX_LINE_BYTES:
+            if len(rest) > MAX_LINE_BYTES - 4:
+                rest, block, at = b"", rest + block[at:], 0
+            until = at + MAX_LINE_BYTES - len(rest)
+            end = block.rfind(b"\n", at, until) + 1
             flags = 0
             if end == 0:
-                end = at + MAX_LINE_BYTES
-                end -= unfinished_character(data[end - 4 : end])
+                end = until - unfinished_character(block[until - 4 : until])
                 flags = SEGMENT_SPLIT_LINE
-            pieces.append(Piece(data[at:end], flags, since))
-            since = now
-            at = end
-        end = data.rfind(b"\n", at) + 1
+            pieces.append(Piece(rest + block[at:end], flags, since))
+            rest, since, at = b"", now, end
+        end = block.rfind(b"\n", at) + 1
         if end > at:
-            pieces.append(Piece(data[at:end], 0, since))
-            since = now
-            at = end
-        self._rest = data[at:]
+            pieces.append(Piece(rest + block[at:end], 0, since))
+            rest, since, at = b"", now, end
+        self._rest = rest + block[at:]
         self._rest_since = since
         self._rest_is_character = False
         return pieces

@@ -13,9 +13,30 @@ _PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITY_VERSION_3 = 0x20080522
 
 CAP_DAC_READ_SEARCH = 2
+CAP_SETGID = 6
+CAP_SETUID = 7
+CAP_SYS_MODULE = 16
+CAP_SYS_RAWIO = 17
 CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
+CAP_MKNOD = 27
 CAP_PERFMON = 38
+CAP_BPF = 39
+CAP_CHECKPOINT_RESTORE = 40
+
+WAYS_AROUND = (
+    CAP_SYS_ADMIN,  # mounts, other namespaces
+    CAP_SETUID,  # another user, through whose processes' /proc/<pid>/root everything shows
+    CAP_SETGID,
+    CAP_DAC_READ_SEARCH,  # files by handle
+    CAP_PERFMON,  # others' first environments
+    CAP_CHECKPOINT_RESTORE,  # files that other processes have mapped
+    CAP_MKNOD,  # the disk, as a device of one's own
+    CAP_SYS_RAWIO,
+    CAP_SYS_MODULE,  # the kernel itself
+    CAP_BPF,
+)
+"""What root could use to see what is hidden from it."""
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -139,14 +160,10 @@ def forbid_prying(*, hiding: bool = False) -> None:
     """Called in a new child before exec: whatever it executes reads no memory of processes with more rights,
     also when all of them are root.
 
-    `hiding`: nor does it undo what :func:`hodei_agent.hiding.hide` did, or reach around it: no CAP_SYS_ADMIN (mounts,
-    other namespaces), no CAP_DAC_READ_SEARCH (files by handle), no CAP_PERFMON (others' first environments).
-    A job that is root can still become another user, and look with that user's eyes at what its processes see.
+    `hiding`: nor does it undo what :func:`hodei_agent.hiding.hide` did, or reach around it by itself. A job that is
+    root is still the owner of what is root's: it can have other programs of root act for it.
     """
-    lost = [CAP_SYS_PTRACE]
-    if hiding:
-        lost += [CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_PERFMON]
-    _lose(lost)
+    _lose((CAP_SYS_PTRACE, *WAYS_AROUND) if hiding else (CAP_SYS_PTRACE,))
 
 
 def _lose(capabilities: Sequence[int]) -> None:

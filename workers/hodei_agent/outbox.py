@@ -8,7 +8,7 @@ from collections import deque
 from typing import NamedTuple
 
 from hodei_agent.frames import SEGMENT_HEADER_BYTES, Segment, count_entries, segment_header
-from hodei_agent.spool import Record, Spool
+from hodei_agent.spool import Backlog
 
 BATCH_BYTES = 256 * 1024
 """A batch this large is sent at once; it becomes one frame."""
@@ -16,6 +16,8 @@ BATCH_AGE_S = 0.025
 """A batch is sent at the latest this long after its first byte, though the job goes on writing."""
 MEMORY_BYTES = 4 * 1024 * 1024
 LEAST_LIMIT_BYTES = 2 * BATCH_BYTES
+TAKING_S = 2.0
+"""A platform that took nothing for this long is away, or as good as that: nobody waits for it."""
 
 
 class Batch(NamedTuple):
@@ -28,15 +30,16 @@ class Batch(NamedTuple):
 class Outbox:
     """One thread puts segments in, another takes batches out. Neither ever waits for the other's work.
 
-    At most `limit_bytes` are kept; what the platform is slow to take goes to disk from 4 MiB on.
+    At most `limit_bytes` are kept; what the platform is slow to take goes to disk from 4 MiB on. At the limit
+    :meth:`is_ready` asks the one who puts in to wait for as long as the platform is taking, and what he puts in all the
+    same is kept; when it is not taking, there is no room.
     """
 
     def __init__(self, folder: str, limit_bytes: int) -> None:
         self._limit = max(limit_bytes, LEAST_LIMIT_BYTES)
-        self._spool = Spool(folder)
+        self._backlog = Backlog(folder, MEMORY_BYTES)
         self._changed = threading.Condition(threading.Lock())
-        self._closed_batches: deque[tuple[int, bytes | Record]] = deque()
-        self._memory_bytes = 0
+        self._entries: deque[int] = deque()
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._open_entries = 0
@@ -44,13 +47,18 @@ class Outbox:
         self._urgent = False
         self._ended = False
         self._taker_waits = False
+        self._taken_at: float | None = None
         self._disk_full = False
 
-    def put(self, segment: Segment, *, force: bool = False) -> bool:
-        """Add a segment. False, and nothing is kept, when there is no room; `force` takes it all the same."""
+    def put(self, segment: Segment, entries: int | None = None, *, force: bool = False) -> bool:
+        """Add a segment, with its number of entries if that is known. False, and nothing is kept, when there is no room;
+        `force` takes it all the same.
+        """
         size = len(segment.data) + SEGMENT_HEADER_BYTES
         with self._changed:
-            if self._backlog() + size > self._limit and not force:
+            if self._taken_at is None:
+                self._taken_at = time.monotonic()
+            if self._size_bytes() + size > self._limit and not force and not self._is_taking():
                 return False
             if self._open_bytes + size > BATCH_BYTES and not self._close_batch() and not force:
                 return False
@@ -60,13 +68,18 @@ class Outbox:
                     self._changed.notify()
             self._open += segment_header(segment), segment.data
             self._open_bytes += size
-            self._open_entries += count_entries(segment.data)
+            self._open_entries += count_entries(segment.data) if entries is None else entries
         return True
+
+    def is_ready(self) -> bool:
+        """Whether to go on putting in: there is room, or waiting for it would be in vain."""
+        with self._changed:
+            return (self._size_bytes() <= self._limit and not self._disk_full) or not self._is_taking()
 
     def has_room(self) -> bool:
         """Whether a quarter of the room is free: the time to go on after some output had to be dropped."""
         with self._changed:
-            return not self._disk_full and self._backlog() <= self._limit * 3 // 4
+            return not self._disk_full and self._size_bytes() <= self._limit * 3 // 4
 
     def flush(self) -> None:
         """Have what is there sent now."""
@@ -82,14 +95,19 @@ class Outbox:
             self._changed.notify()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return self._size_bytes() == 0
+
+    @property
     def spool_bytes(self) -> int:
         """Bytes that wait on disk."""
-        return self._spool.size_bytes
+        return self._backlog.spool_bytes
 
     def take(self, max_bytes: int) -> list[Batch]:
         """Wait for batches and return them, oldest first; none after the end. Takes at least one."""
         with self._changed:
-            while not self._closed_batches:
+            while not self._backlog:
                 if self._ended or self._urgent:
                     break
                 wait_s = None
@@ -103,32 +121,30 @@ class Outbox:
             taken: list[Batch] = []
             size = 0
             self._disk_full = False
-            while self._closed_batches and (not taken or size + BATCH_BYTES <= max_bytes):
-                entries, stored = self._closed_batches.popleft()
-                if isinstance(stored, Record):
-                    plain = self._spool.take(stored)
-                else:
-                    plain = stored
-                    self._memory_bytes -= len(plain)
-                size += len(plain)
-                taken.append(Batch(entries, plain))
-            if self._open and not self._closed_batches and (not taken or size + BATCH_BYTES <= max_bytes):
+            while self._backlog and (not taken or size + BATCH_BYTES <= max_bytes):
+                taken.append(Batch(self._entries.popleft(), self._backlog.take()))
+                size += len(taken[-1].plain)
+            if self._open and not self._backlog and (not taken or size + BATCH_BYTES <= max_bytes):
                 taken.append(Batch(self._open_entries, b"".join(self._open)))
                 self._start_batch()
+            self._taken_at = time.monotonic()
             return taken
 
     def discard(self) -> None:
         """Forget everything, and end."""
         with self._changed:
-            self._closed_batches.clear()
-            self._memory_bytes = 0
-            self._spool.close()
+            self._backlog.clear()
+            self._entries.clear()
             self._start_batch()
             self._ended = True
             self._changed.notify()
 
-    def _backlog(self) -> int:
-        return self._memory_bytes + self._spool.size_bytes + self._open_bytes
+    def _size_bytes(self) -> int:
+        return self._backlog.size_bytes + self._open_bytes
+
+    def _is_taking(self) -> bool:
+        recently = self._taken_at is not None and time.monotonic() - self._taken_at < TAKING_S
+        return not self._ended and (self._taker_waits or recently)
 
     def _start_batch(self) -> None:
         self._open = []
@@ -136,21 +152,19 @@ class Outbox:
         self._urgent = False
 
     def _close_batch(self) -> bool:
-        """Move the open batch to the closed ones. False when it must go to disk and the disk is full."""
+        """Move the open batch to the closed ones. False when it finds no place: on disk, or for a moment in memory."""
         if not self._open:
             return True
         plain = b"".join(self._open)
-        stored: bytes | Record = plain
-        if self._memory_bytes + len(plain) > MEMORY_BYTES:
-            try:
-                stored = self._spool.append(plain)
-            except OSError:
+        try:
+            self._backlog.append(plain)
+        except OSError:
+            self._disk_full = True
+            if not self._is_taking():
                 self._open = [plain]
-                self._disk_full = True
                 return False
-        else:
-            self._memory_bytes += len(plain)
-        self._closed_batches.append((self._open_entries, stored))
+            self._backlog.keep(plain)
+        self._entries.append(self._open_entries)
         self._start_batch()
         self._changed.notify()
         return True

@@ -52,6 +52,7 @@ def describe(worker_id: str, session_token: str, path: str) -> dict[str, Any]:
         "hostname": os.uname().nodename,
         "pid": os.getpid(),
         "boot_id": _boot_id(),
+        "instance": os.urandom(8).hex(),
         "python": ".".join(map(str, sys.version_info[:3])),
         "shells": [shell for shell in ("bash", "sh") if find_program(shell, path)],
         "cgroup": 2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
@@ -64,13 +65,15 @@ def register(
     path: str,
     on_sent: Callable[[], object],
     on_failure: Callable[[str], object],
+    session_token: str | None = None,
 ) -> Registration:
     """Register over `client` and let it use the session's token from then on.
 
-    Repeats until it is answered, with the same session token, so that an answer that was lost is given again.
+    Repeats until it is answered, with the same session token, so that an answer that was lost is given again. `session_token`:
+    one that was kept, with which an agent that was started again is known.
     Raises Unauthorized, Refused or LeaseLost.
     """
-    session_token = new_session_token()
+    session_token = session_token or new_session_token()
     answer = client.call(
         "POST",
         "register",

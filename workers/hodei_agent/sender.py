@@ -15,7 +15,8 @@ from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 
 POST_BYTES = 3 * 1024 * 1024
 FRAMES_TIMEOUT_S = 60.0
-ECHO_PATIENCE_S = 2.0
+ECHO_PATIENCE_S = 10.0
+"""So long the result waits for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
 GOODBYE_PATIENCE_S = 3.0
 UNMOVED_ANSWERS = 20
 """So often in a row the platform may answer that frames are missing which it had acknowledged before."""
@@ -81,6 +82,7 @@ class Sender:
         except LeaseLost:
             self._mailbox.post("lease_lost", self)
         finally:
+            self._echo.end()
             self._client.close()
 
     def _speak(self) -> None:

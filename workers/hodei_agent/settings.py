@@ -1,11 +1,17 @@
-"""What the agent is told at its start: three variables and two flags."""
+"""What the agent is told at its start, by variables or flags."""
 
 from __future__ import annotations
 
 import os
 from typing import MutableMapping, NamedTuple
 
-USAGE = "usage: hodei-agent [--hide PATH]... [--state-dir PATH]   (and HODEI_SERVER, HODEI_TOKEN, HODEI_WORKER_ID)"
+USAGE = (
+    "usage: hodei-agent --server URL [--token TOKEN | --token-file PATH] [--state-dir PATH] [--hide PATH]... "
+    "(or HODEI_SERVER, HODEI_TOKEN and, in a worker that the platform made, HODEI_WORKER_ID)"
+)
+TOKEN_PREFIX = "hsw_"
+"""The token of a self-hosted worker says which one it is for: prefix, the worker's id, a secret."""
+NAMES = ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")
 
 
 class SettingsError(ValueError):
@@ -27,14 +33,15 @@ class Server(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings of one agent."""
+    """The settings of one agent. `self_hosted`: a person started it, and what is missing here was kept from before."""
 
-    server: Server
+    server: Server | None
     token: str
     worker_id: str
     state_dir: str | None
     path: str
     hidden: tuple[str, ...]
+    self_hosted: bool = False
 
 
 def parse_server(text: str) -> Server:
@@ -66,28 +73,60 @@ def read(environment: MutableMapping[str, str], arguments: list[str]) -> Setting
 
     What was in the environment at exec stays in `/proc/<pid>/environ`: :func:`hodei_agent.linux.make_undumpable`
     closes that, :func:`hodei_agent.linux.wipe_environment` empties it, and the registration spends the token.
-    `--hide` names what jobs must not see, as often as needed. Nothing secret is ever taken from arguments.
+    `--hide` names what jobs must not see, as often as needed. A token in the arguments is for people at a terminal: it is
+    worth nothing once it is spent.
     """
-    values = [environment.pop(name, "") for name in ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")]
-    names = ("HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID")
+    values = {name: environment.pop(name, "") for name in NAMES}
     state_dir = None
     hidden = []
     rest = list(arguments)
     while rest:
         flag, _, value = rest.pop(0).partition("=")
-        if flag not in ("--state-dir", "--hide") or not (value or rest):
+        if flag not in ("--state-dir", "--hide", "--server", "--token", "--token-file") or not (
+            value or rest
+        ):
             raise SettingsError(USAGE)
-        path = os.path.abspath(value or rest.pop(0))
+        value = value or rest.pop(0)
         if flag == "--hide":
-            hidden.append(path)
+            hidden.append(os.path.abspath(value))
+        elif flag == "--state-dir":
+            state_dir = os.path.abspath(value)
+        elif flag == "--token-file":
+            values["HODEI_TOKEN"] = _first_line(value)
         else:
-            state_dir = path
-    missing = [names[i] for i in range(3) if not values[i]]
-    if missing:
-        raise SettingsError(f"{', '.join(missing)} not set; {USAGE}")
-    server, token, worker_id = values
+            values["HODEI_" + flag[2:].upper()] = value
+    server, token, worker_id = (values[name] for name in NAMES)
     if not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError("HODEI_TOKEN holds characters that no token has")
+    self_hosted = not worker_id
+    if self_hosted and token:
+        worker_id = _worker_in(token)
+    if not self_hosted and not (server and token):
+        raise SettingsError(f"{', '.join(name for name in NAMES if not values[name])} not set; {USAGE}")
     return Settings(
-        parse_server(server), token, worker_id, state_dir, environment.get("PATH", ""), tuple(hidden)
+        parse_server(server) if server else None,
+        token,
+        worker_id,
+        state_dir,
+        environment.get("PATH", ""),
+        tuple(hidden),
+        self_hosted,
     )
+
+
+def _worker_in(token: str) -> str:
+    """The worker that the token of a self-hosted one is for. Raises SettingsError."""
+    number = token[len(TOKEN_PREFIX) :].partition("_")[0]
+    if not token.startswith(TOKEN_PREFIX) or len(number) != 32 or not number.isalnum():
+        raise SettingsError(
+            f"HODEI_WORKER_ID is not set, and the token is none of a self-hosted worker; {USAGE}"
+        )
+    return "-".join((number[:8], number[8:12], number[12:16], number[16:20], number[20:]))
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the token cannot be read from {path}: {error}") from None

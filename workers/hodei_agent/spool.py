@@ -1,4 +1,4 @@
-"""A first-in first-out store of byte strings on disk, for output that the platform does not take yet."""
+"""First-in first-out stores of byte strings, for output that is not taken yet: on disk, and in memory first."""
 
 from __future__ import annotations
 
@@ -75,3 +75,52 @@ class Spool:
         self._chunks.append((self._numbers, descriptor))
         self._numbers += 1
         self._written = 0
+
+
+class Backlog:
+    """A queue of byte strings: so many bytes in memory, what is beyond on disk. Not for several threads at once."""
+
+    def __init__(self, folder: str, memory_bytes: int) -> None:
+        self._spool = Spool(folder)
+        self._most_in_memory = memory_bytes
+        self._memory_bytes = 0
+        self._queue: deque[bytes | Record] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def size_bytes(self) -> int:
+        """All that waits."""
+        return self._memory_bytes + self._spool.size_bytes
+
+    @property
+    def spool_bytes(self) -> int:
+        """What waits on disk."""
+        return self._spool.size_bytes
+
+    def append(self, data: bytes) -> None:
+        """Add at the end. Raises OSError when it must go to disk and that is full; then nothing was added."""
+        if self._memory_bytes + len(data) <= self._most_in_memory:
+            self.keep(data)
+        else:
+            self._queue.append(self._spool.append(data))
+
+    def keep(self, data: bytes) -> None:
+        """Add at the end, in memory however much is there."""
+        self._memory_bytes += len(data)
+        self._queue.append(data)
+
+    def take(self) -> bytes:
+        """Remove the oldest and return it. Raises IndexError when there is none, OSError from the disk."""
+        stored = self._queue.popleft()
+        if isinstance(stored, Record):
+            return self._spool.take(stored)
+        self._memory_bytes -= len(stored)
+        return stored
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._queue.clear()
+        self._memory_bytes = 0
+        self._spool.close()

@@ -6,7 +6,7 @@ import select
 import signal
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Callable
 
 from hodei_agent import definition, job_environment, process_tree
 from hodei_agent.client import Client
@@ -43,12 +43,21 @@ LONGEST_WAIT_S = 1.0
 
 
 class Supervisor:
-    """Runs executions, one at a time, until the worker leaves."""
+    """Runs executions, one at a time, until the worker leaves. `on_begin` is told each one's id before anything of it starts."""
 
     def __init__(
-        self, settings: Settings, registration: Registration, lease: Lease, state_dir: str, *, subreaper: bool
+        self,
+        settings: Settings,
+        registration: Registration,
+        lease: Lease,
+        state_dir: str,
+        *,
+        subreaper: bool,
+        on_begin: Callable[[str], object] | None = None,
     ) -> None:
+        assert settings.server is not None
         self._server: Server = settings.server
+        self._on_begin = on_begin
         self._path = settings.path
         self._hidden = settings.hidden
         self._registration = registration
@@ -103,10 +112,8 @@ class Supervisor:
         self._polled = pipes
         # One more millisecond, because poll() rounds and a deadline must have passed when it returns.
         ready = {descriptor for descriptor, _ in self._poller.poll(int(wait_s * 1000) + (1 if wait_s else 0))}
-        if self._current is not None:
-            # stdout before stderr: of what is there at the same moment, that is the likelier order
-            for descriptor in [each for each in self._current.pipes if each in ready]:
-                self._current.readable(descriptor)
+        if self._current is not None and ready & pipes:
+            self._current.readable()
 
     def _note_events(self) -> None:
         signals, events = self._mailbox.collect()
@@ -208,7 +215,9 @@ class Supervisor:
         return EXIT_DONE if self._exit_code is None else self._exit_code
 
     def _begin(self, job: Definition) -> None:
-        echo = Echo()
+        if self._on_begin is not None:
+            self._on_begin(job.execution_id)
+        echo = Echo(self._state_dir)
         self._outbox = Outbox(self._state_dir, self._registration.spool_bytes)
         client = self._client()
         sender = Sender(client, self._mailbox, echo, job.execution_id, job.fence, self._outbox)
@@ -220,7 +229,7 @@ class Supervisor:
         self._current = Execution(
             job,
             sender,
-            Intake(self._outbox, echo, max_bytes),
+            Intake(self._outbox, echo, max_bytes, secrets=job.secrets),
             process_tree.Tree(job.execution_id, subreaper=self._subreaper),
             lambda: job_environment.make_folders(self._state_dir, number),
             self._path,
