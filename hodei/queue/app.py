@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from hodei.queue.ages import stamp
 from hodei.queue.names import DISPATCH, QUEUES, key_prefix
 
 VISIBILITY_TIMEOUT_S = 600
@@ -15,6 +16,7 @@ VISIBILITY_TIMEOUT_S = 600
 def make_app(redis_url: str, deployment: str) -> Celery:
     """An app on this broker; tasks are added by :func:`hodei.queue.tasks.register`."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "hodei.queue.transport:Transport"))
+    signals.before_task_publish.connect(stamp, weak=False, dispatch_uid="hodei sent at")
     app = Celery("hodei", broker=redis_url, set_as_current=False)
     app.conf.update(
         broker_transport_options={

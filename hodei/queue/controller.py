@@ -8,14 +8,17 @@ import time
 import warnings
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from kombu import Queue
 
+from hodei.observability.meters import Meters
 from hodei.ports import Platform
+from hodei.queue.ages import SENT_AT, since
 from hodei.queue.names import QUEUES
 from hodei.queue.tasks import register
 from hodei.sagas.engine import new_owner
 from hodei.services.presence import INTERVAL_S, Presence
+from hodei.services.watchdog import Watchdog
 from hodei.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -34,7 +37,6 @@ class Pulse:
         self.queue = f"hodei.echo.{owner}"
         self._app = app
         self._consumed_at = time.monotonic()
-        self._echo_sent_at: float | None = None
         self._sending = threading.Lock()
         signals.task_prerun.connect(self._consumed, weak=False)
 
@@ -44,7 +46,6 @@ class Pulse:
 
     def _consumed(self, **_: object) -> None:
         self._consumed_at = time.monotonic()
-        self._echo_sent_at = None
 
     def well(self) -> bool:
         """Asked every few seconds; sends an echo when nothing else was consumed."""
@@ -67,22 +68,68 @@ class Pulse:
 def run(settings: Settings) -> int:
     """Be a controller until SIGTERM; what runs then is finished, within a few seconds. Returns the exit code."""
     from hodei.bootstrap import open_platform
+    from hodei.observability.endpoint import serve_metrics
     from hodei.observability.logs import configure_logging
 
     configure_logging(settings.log_format, service="controller")
     platform = open_platform(settings, role="controller")
     try:
-        return serve(platform, settings.controller_threads)
+        serve_metrics(settings, platform.meters.registry, service="controller")
+        return serve(platform, settings.controller_threads, watchdog=Watchdog(settings.step_limit).start())
     finally:
         platform.close()
 
 
-def serve(platform: Platform, threads: int) -> int:
+def _watch_tasks(watchdog: Watchdog) -> None:
+    """The threads pool can end no task that hangs (Celery's time limits need processes)."""
+
+    @signals.task_prerun.connect(weak=False)
+    def _begin(task_id: str, task: Task, **_: object) -> None:
+        watchdog.begin(task_id, task.name)
+
+    @signals.task_postrun.connect(weak=False)
+    def _end(task_id: str, **_: object) -> None:
+        watchdog.end(task_id)
+
+
+def _measure_tasks(meters: Meters) -> None:
+    """Count the tasks, how long each took, and for how long it had waited in its queue. Echoes are nobody's concern."""
+    begun: dict[str, float] = {}
+
+    @signals.task_prerun.connect(weak=False)
+    def _begin(task_id: str, **_: object) -> None:
+        begun[task_id] = time.perf_counter()
+
+    @signals.task_postrun.connect(weak=False)
+    def _end(task_id: str, task: Task, state: str | None = None, **_: object) -> None:
+        seconds = time.perf_counter() - begun.pop(task_id, time.perf_counter())
+        if task.name == ECHO:
+            return
+        queue = (task.request.delivery_info or {}).get("routing_key") or "none"
+        waited_s = since(getattr(task.request, SENT_AT, None))
+        meters.task(
+            task.name,
+            queue,
+            "ok" if state == "SUCCESS" else "error",
+            seconds=seconds,
+            waited_s=None if waited_s is None else max(0.0, waited_s - seconds),
+        )
+
+
+def _leave_logging(**_: object) -> None:
+    """Logging is set up already: with nobody here Celery sets its own level for all of it, and what happens is not said."""
+
+
+def serve(platform: Platform, threads: int, *, watchdog: Watchdog | None = None) -> int:
     """Consume until told to stop; 0 then, and Celery's own code when it gave up by itself."""
+    if watchdog is not None:
+        _watch_tasks(watchdog)
+    _measure_tasks(platform.meters)
     app: Celery = platform.courier.app  # type: ignore[attr-defined]
     register(app, platform)
     owner = new_owner()
     pulse = Pulse(app, owner)
+    signals.setup_logging.connect(_leave_logging, weak=False)
     presence = Presence(platform.database, "controller", owner, well=pulse.well).start()
     queues = [Queue(name, exchange=None, routing_key=name) for name in (*QUEUES, pulse.queue)]
     app.conf.task_queues = queues

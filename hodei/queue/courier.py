@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 import redis
 import structlog
 
 from hodei.errors import HodeiError
+from hodei.ports import Backlog, QueueLength
 from hodei.queue import names
+from hodei.queue.ages import waited_s
 from hodei.queue.names import key_prefix
 from hodei.services.relay import relay
 from hodei.storage.database import Database
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 MOST_WAITING = 20_000
 REST_S = 1.0
 FLUSH_S = 1.0
+GATHER_S = 0.02
+"""How long after a look or a relay the next one of this process comes at the earliest: under load one serves many."""
 
 
 class CeleryCourier:
@@ -49,6 +53,8 @@ class CeleryCourier:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._asked: set[str] = set()
+        self._done_at: dict[str, float] = {}
+        self._resting: dict[str, Callable[[], Any]] = {}
 
     @cached_property
     def app(self) -> Celery:
@@ -73,6 +79,9 @@ class CeleryCourier:
 
     def pull(self, provider_id: UUID, image: str) -> None:
         self._put(lambda: self._send(names.PULL, str(provider_id), image, queue=names.PULLS))
+
+    def advance(self, run_id: UUID) -> None:
+        self._once(f"advance {run_id}", lambda: self._send(names.ADVANCE, str(run_id), queue=names.DISPATCH))
 
     def relay(self) -> None:
         self._once("relay", lambda: self.relay_now(older_than_s=0.0))
@@ -113,6 +122,23 @@ class CeleryCourier:
         """Made once: when it is gone, everything is."""
         return f"{key_prefix(self._database.deployment)}epoch"
 
+    def backlog(self) -> Backlog | None:
+        prefix = key_prefix(self._database.deployment)
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for name in names.QUEUES:
+                    pipeline.llen(prefix + name)
+                    pipeline.lindex(prefix + name, -1)  # messages are put in at the left
+                pipeline.hlen(f"{prefix}unacked")
+                *found, unacknowledged = pipeline.execute()
+        except (redis.RedisError, OSError):
+            return None
+        queues = [
+            QueueLength(name=name, messages=length, oldest_s=waited_s(envelope))
+            for name, length, envelope in zip(names.QUEUES, found[::2], found[1::2], strict=True)
+        ]
+        return Backlog(queues=queues, unacknowledged=unacknowledged)
+
     def ping(self) -> str | None:
         try:
             self._redis.ping()
@@ -134,9 +160,10 @@ class CeleryCourier:
 
         def run() -> None:
             self._asked.discard(key)
+            self._done_at[key] = time.monotonic()
             action()
 
-        if not self._put(run):
+        if not self._put(lambda: self._resting.update({key: run})):
             self._asked.discard(key)
 
     def _put(self, action: Callable[[], Any] | None) -> bool:
@@ -157,13 +184,31 @@ class CeleryCourier:
                 self._thread.start()
 
     def _work(self) -> None:
-        while (action := self._waiting.get()) is not None:
+        while (action := self._next()) is not None:
+            self._do(action)
+        while self._resting:
+            self._do(self._resting.popitem()[1])
+
+    def _next(self) -> Callable[[], Any] | None:
+        """What is to be done now; None: nothing more is. A look or a relay rests until its last one was long enough ago."""
+        while True:
+            due = {key: self._done_at.get(key, 0.0) + GATHER_S for key in self._resting}
+            first = min(due, key=lambda key: due[key], default=None)
+            left = None if first is None else due[first] - time.monotonic()
+            if first is not None and left is not None and left <= 0:
+                return self._resting.pop(first)
             try:
-                action()
-            except HodeiError as error:
-                log.warning("courier.not_sent", reason=error.message)
-            except Exception:
-                log.exception("courier.failed")
+                return self._waiting.get(timeout=left)
+            except queue.Empty:
+                continue
+
+    def _do(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except HodeiError as error:
+            log.warning("courier.not_sent", reason=error.message)
+        except Exception:
+            log.exception("courier.failed")
 
     def _send(self, task: str, *arguments: str, queue: str) -> None:
         self._guarded(lambda: self.app.send_task(task, args=list(arguments), queue=queue, retry=False))
@@ -184,5 +229,22 @@ class CeleryCourier:
         try:
             send()
         except Exception as error:
+            trouble = _trouble(error)
+            if trouble is None:
+                raise
             self._rest_until = time.monotonic() + REST_S
-            log.warning("broker.away", reason=str(error).strip().splitlines()[:1])
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            log.warning(f"broker.{trouble}", reason=reason)
+
+
+def _trouble(error: BaseException) -> Literal["away", "refused"] | None:
+    """Whether the broker could not be reached or answered with a refusal (a wrong password, no memory left); both
+    may pass. None for anything else: a mistake of ours, which resting would only hide."""
+    from kombu.exceptions import LimitExceeded, OperationalError
+
+    if isinstance(error, OperationalError) and error.__cause__ is not None:
+        error = error.__cause__  # kombu hides what it was
+    if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
+        return "refused"
+    unreachable = (OperationalError, LimitExceeded, redis.ConnectionError, redis.TimeoutError, OSError)
+    return "away" if isinstance(error, unreachable) else None

@@ -26,10 +26,11 @@ Sweep = Callable[[list[str]], set[str]]
 class Ear:
     """One waiter's ear at one key."""
 
-    def __init__(self, wakeups: RedisWakeups, key: str) -> None:
+    def __init__(self, wakeups: RedisWakeups, key: str, effect: Callable[[], None] | None = None) -> None:
         self._wakeups = wakeups
         self._key = key
         self._event = threading.Event()
+        self._effect = effect or self._event.set
 
     def wait(self, timeout_s: float) -> bool:
         """Until woken, or ``timeout_s``; True when woken. The next call waits anew."""
@@ -40,7 +41,7 @@ class Ear:
         return woken
 
     def hear(self) -> None:
-        self._event.set()
+        self._effect()
 
     def __enter__(self) -> Ear:
         self._wakeups.add(self._key, self)
@@ -76,6 +77,9 @@ class RedisWakeups:
 
     def listen(self, key: str) -> Ear:
         return Ear(self, key)
+
+    def tell(self, key: str, effect: Callable[[], None]) -> Ear:
+        return Ear(self, key, effect)
 
     def wait(self, key: str, timeout_s: float) -> bool:
         with self.listen(key) as ear:

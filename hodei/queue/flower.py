@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from hodei.errors import PortTaken
+from hodei.exposure import flower_credentials
 from hodei.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -18,7 +19,7 @@ LEAVE_WITHIN_S = 1.5
 
 
 def run(settings: Settings) -> None:
-    """Serve Flower until SIGTERM. Raises PortTaken."""
+    """Serve Flower until SIGTERM. Raises PortTaken, and ConfigurationError when it would be open to everybody."""
     from hodei.bootstrap import find_servers
     from hodei.embedded.data_folder import default_data_dir
     from hodei.embedded.ports import is_free, port_holder
@@ -28,6 +29,7 @@ def run(settings: Settings) -> None:
     from hodei.storage.database import Database
 
     configure_logging(settings.log_format, service="flower")
+    credentials = flower_credentials(settings)
     if settings.flower_port and not is_free(settings.flower_port):
         holder = port_holder(settings.flower_port) or f"port {settings.flower_port} is taken"
         raise PortTaken(f"{holder} Choose another with HODEI_FLOWER_PORT.", field="HODEI_FLOWER_PORT")
@@ -38,7 +40,13 @@ def run(settings: Settings) -> None:
     database.close()
     folder: Path = settings.data_dir or default_data_dir()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log.info("flower: started", url=f"http://{settings.bind}:{settings.flower_port}")
+    if credentials is not None:
+        _want(credentials)
+    log.info(
+        "flower: started",
+        url=f"http://{settings.bind}:{settings.flower_port}",
+        user=credentials.partition(":")[0] if credentials else None,
+    )
     try:
         app.start(
             [
@@ -55,6 +63,14 @@ def run(settings: Settings) -> None:
         )
     finally:
         _leave()
+
+
+def _want(credentials: str) -> None:
+    """Not as an argument, which Flower would split at a comma."""
+    import flower.options  # noqa: F401 (it defines the option)
+    from tornado.options import options
+
+    options.basic_auth = [credentials]
 
 
 def _leave() -> None:

@@ -13,8 +13,9 @@ QUEUES = (DISPATCH, STEPS, INFRASTRUCTURE, PULLS)
 LOOK = "dispatch.look"
 DESTROY = "workers.destroy"
 PULL = "images.pull"
+ADVANCE = "pipelines.advance"
 
-SLOW_STEPS = frozenset({"CreateInfrastructure"})
+SLOW_STEPS = frozenset({"CreateInfrastructure", "CheckWorkerConnectivity", "CleanupUnhealthyWorkers"})
 
 
 def step_task(saga_type: str, step: str) -> str:

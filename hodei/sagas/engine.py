@@ -10,22 +10,25 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from hodei.domain.causes import Failure
 from hodei.domain.states import SagaState, StepState
 from hodei.ports import Platform
 from hodei.sagas.audit import Audit, Move, advance
 from hodei.sagas.lease import Lease
-from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
+from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
 
 OPEN = (SagaState.PENDING, SagaState.IN_PROGRESS)
+CUT = "cut"
+"""Where a saga's metadata says why it was cut."""
 
 
 def new_owner() -> str:
@@ -86,6 +89,13 @@ class Engine:
         with self.platform.database.begin() as tx:
             self.publish_due(tx, saga_id)
 
+    def go_on(self, saga_type: str, saga_id: UUID, step_name: str) -> None:
+        """The stretch ended with this step, which had nothing to wait for: have those after it run, if there are any."""
+        steps = [step.name for step in self.types[saga_type].steps]
+        after = steps[steps.index(step_name) + 1 :]
+        if after:
+            self.platform.courier.run_saga(saga_type, saga_id, self.types[saga_type].stretch_from(after[0]))
+
     def publish_due(self, tx: Transaction, saga_id: UUID) -> None:
         """Publish whatever is due of this saga after the commit: a stretch of steps, or of undoings."""
         row = _lock(tx, saga_id)
@@ -110,20 +120,21 @@ class Engine:
         """Look at this step of the saga and do it if it is due. True: the step after it may be looked at now."""
         try:
             return self._run_step(saga_id, step_name)
-        except StepFailed as failed:  # what it had changed is rolled back
+        except (StepFailed, StepCut) as stopped:  # what it had changed is rolled back
             with self.platform.database.begin() as tx:
                 row = _lock(tx, saga_id)
                 due = None if row is None or row.state not in OPEN or row.leased else _next_step(row)
                 if row is not None and due is not None and due["name"] == step_name:
                     kind = self.types[row.saga_type]
-                    self._fail(tx, kind, row, kind.step(step_name), failed.failure)
+                    self._fail(tx, kind, row, kind.step(step_name), stopped)
             return False
 
     def _run_step(self, saga_id: UUID, step_name: str) -> bool:
-        with self.platform.database.begin() as tx:
+        with ExitStack() as said, self.platform.database.begin() as tx:
             row = _lock(tx, saga_id)
             if row is None or row.state not in OPEN:
                 return False
+            said.enter_context(_about(row))
             kind = self.types[row.saga_type]
             due = _next_step(row)
             if due is None or _order(row, step_name) < due["order"]:
@@ -134,7 +145,8 @@ class Engine:
             if not isinstance(step, ExternalStep):
                 return self._apply(tx, kind, row, step)
             owner = self._claim(tx, row, step)
-        return self._act(kind, Saga.from_row(row), step, owner)
+        with _about(row):
+            return self._act(kind, Saga.from_row(row), step, owner)
 
     def _apply(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
         answer = step.apply(self.platform, tx, Saga.from_row(row))
@@ -154,20 +166,24 @@ class Engine:
         return owner
 
     def _act(self, kind: SagaType, saga: Saga, step: ExternalStep, owner: str) -> bool:
-        failure: Failure | None = None
-        answer: Done | Wait = Done()
-        with Lease(self.platform.database, saga.id, owner):
-            try:
+        try:
+            with Lease(self.platform.database, saga.id, owner):
                 answer = step.act(self.platform, saga)
-            except StepFailed as failed:
-                failure = failed.failure
+            return self._record(kind, saga.id, step, owner, answer)
+        except (StepFailed, StepCut) as stopped:  # what `record` had changed is rolled back
+            with self.platform.database.begin() as tx:
+                row = _lock_for(tx, saga.id, owner)
+                if row is not None:
+                    self._fail(tx, kind, row, step, stopped)
+            return False
+
+    def _record(
+        self, kind: SagaType, saga_id: UUID, step: ExternalStep, owner: str, answer: Done | Wait
+    ) -> bool:
         with self.platform.database.begin() as tx:
-            row = _lock(tx, saga.id)
-            if row is None or row.state != SagaState.IN_PROGRESS or row.lease_owner != owner:
-                log.warning("saga.lease_lost", saga_id=str(saga.id), step=step.name)
-                return False
-            if failure is not None:
-                self._fail(tx, kind, row, step, failure)
+            row = _lock_for(tx, saga_id, owner)
+            if row is None:
+                log.warning("saga.lease_lost", saga_id=str(saga_id), step=step.name)
                 return False
             step.record(self.platform, tx, Saga.from_row(row), answer)
             return self._completed(tx, kind, row, step, answer)
@@ -202,16 +218,33 @@ class Engine:
 
     # --- undoing ---------------------------------------------------------------------------------------------------
 
-    def _fail(self, tx: Transaction, kind: SagaType, row: Row, step: Step, failure: Failure) -> None:
+    def _fail(
+        self, tx: Transaction, kind: SagaType, row: Row, step: Step, stopped: StepFailed | StepCut
+    ) -> None:
+        failure = stopped.failure if isinstance(stopped, StepFailed) else None
+        message = str(stopped)
+        code = failure.code if failure else None
+        with _about(row):
+            log.info("step.failed", saga=kind.name, step=step.name, code=code, reason=message)
         audits = []
         if _state(row, step.name) == StepState.PENDING:
             audits.append(Audit("StepStarted", f"{step.name} was started.", step.name))
-        move = Move(
-            step_name=step.name, state=StepState.FAILED, error_message=failure.message, started_at=row.now
+        move = Move(step_name=step.name, state=StepState.FAILED, error_message=message, started_at=row.now)
+        audits.append(
+            Audit("StepFailed", message, step.name, {"code": failure.code})
+            if failure
+            else Audit("StepCut", message, step.name)
         )
-        audits.append(Audit("StepFailed", failure.message, step.name, {"code": failure.code}))
-        audits.append(Audit("CompensationStarted", f"{kind.name} is being undone: {failure.message}"))
-        advance(tx, row.id, SagaState.COMPENSATING, *audits, move=move, failure=failure)
+        audits.append(Audit("CompensationStarted", f"{kind.name} is being undone: {message}"))
+        advance(
+            tx,
+            row.id,
+            SagaState.COMPENSATING,
+            *audits,
+            move=move,
+            failure=failure,
+            metadata={} if failure else {CUT: message},
+        )
         after = _lock(tx, row.id)
         if after is None:
             return
@@ -223,10 +256,11 @@ class Engine:
 
     def undo_step(self, saga_id: UUID, step_name: str) -> bool:
         """Undo this step if its turn has come. True: the one before it may be undone now."""
-        with self.platform.database.begin() as tx:
+        with ExitStack() as said, self.platform.database.begin() as tx:
             row = _lock(tx, saga_id)
             if row is None or row.state != SagaState.COMPENSATING or row.leased:
                 return False
+            said.enter_context(_about(row))
             kind = self.types[row.saga_type]
             undoings = _to_undo(kind, row)
             if step_name not in undoings:
@@ -240,13 +274,14 @@ class Engine:
             move = Move(step_name=step_name, state=StepState.COMPENSATING)
             advance(tx, saga_id, SagaState.COMPENSATING, move=move, lease_owner=owner)
         saga = Saga.from_row(row)
-        with Lease(self.platform.database, saga_id, owner, release_on_error=True):
-            step.act_undo(self.platform, saga)
-        with self.platform.database.begin() as tx:
-            row = _lock(tx, saga_id)
-            if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != owner:
-                return False
-            return self._undone(tx, kind, row, step)
+        with _about(row):
+            with Lease(self.platform.database, saga_id, owner, release_on_error=True):
+                step.act_undo(self.platform, saga)
+            with self.platform.database.begin() as tx:
+                row = _lock(tx, saga_id)
+                if row is None or row.state != SagaState.COMPENSATING or row.lease_owner != owner:
+                    return False
+                return self._undone(tx, kind, row, step)
 
     def _undone(self, tx: Transaction, kind: SagaType, row: Row, step: Step) -> bool:
         step.undo(self.platform, tx, Saga.from_row(row))
@@ -268,20 +303,41 @@ class Engine:
     def _finish_undoing(self, tx: Transaction, kind: SagaType, row: Row) -> None:
         saga = Saga.from_row(row)
         kind.undone(self.platform, tx, saga)
-        reason = saga.failure.message if saga.failure else "it was cut short"
-        advance(
-            tx,
-            row.id,
-            SagaState.FAILED,
-            Audit("SagaFailed", f"{kind.name} was undone: {reason}"),
-            metadata={"outcome": "compensated"},
-        )
+        if saga.failure is None:
+            reason = saga.metadata.get(CUT, "it was cut short")
+            audit = Audit("SagaCancelled", f"{kind.name} was undone: {reason}")
+            advance(tx, row.id, SagaState.CANCELLED, audit, metadata={"outcome": "cancelled"})
+            return
+        audit = Audit("SagaFailed", f"{kind.name} was undone: {saga.failure.message}")
+        advance(tx, row.id, SagaState.FAILED, audit, metadata={"outcome": "compensated"})
+
+
+def wake_sagas_of_job(platform: Platform, tx: Transaction, job_id: UUID, *types: str) -> None:
+    """Have the job's open sagas of these types looked at after the commit, each from its next step on. Takes no lock."""
+    for row in tx.rows("sagas_open_of_job", job_id=job_id, types=list(types)):
+        tx.after_commit(partial(platform.courier.run_saga, row.saga_type, row.id, row.steps))
+
+
+def _about(row: Row) -> AbstractContextManager[object]:
+    """What is said in the block is about this saga, and whose it is: a job's, or a worker's that was asked for by hand."""
+    more = {"worker_id": row.metadata["worker_id"]} if row.metadata.get("worker_id") else {}
+    return structlog.contextvars.bound_contextvars(
+        correlation_id=str(row.correlation_id), saga_id=str(row.id), **more
+    )
 
 
 def _lock(tx: Transaction, saga_id: UUID) -> Row | None:
     """The saga's row, held, with its steps as the holder before left them; None when there is none."""
     row = tx.row("saga_lock", id=saga_id)
     return tx.row("saga_lock", id=saga_id) if row is not None and row.stale else row
+
+
+def _lock_for(tx: Transaction, saga_id: UUID, owner: str) -> Row | None:
+    """The saga's row, held; None when this runner's claim of its step is worth nothing any more."""
+    row = _lock(tx, saga_id)
+    return (
+        row if row is not None and row.state == SagaState.IN_PROGRESS and row.lease_owner == owner else None
+    )
 
 
 def _next_step(row: Row) -> dict[str, Any] | None:

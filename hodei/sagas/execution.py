@@ -5,26 +5,26 @@ Metadata: ``job_id``, ``worker_id``, ``provider_id``, ``attempt`` (the number th
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from hodei.domain import ids
 from hodei.domain.causes import Failure
-from hodei.domain.ids import new_id
 from hodei.domain.job import JobSpec
-from hodei.domain.states import ExecutionState, JobState, WorkerState
-from hodei.logs.export import export_log
+from hodei.domain.states import EXECUTION_LIVE, ExecutionState, JobState, WorkerState
 from hodei.ports import Platform
-from hodei.sagas.settle import settle_attempt
-from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
+from hodei.providers.contract import ProviderError
+from hodei.sagas.engine import wake_sagas_of_job
+from hodei.sagas.release import give_up_worker, has_registered_since, release_worker
+from hodei.sagas.settle import end_attempt, export_attempt_log, settle_attempt
+from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Row, Transaction
 
 LOG_MARGIN_S = 10.0
 """How long a reported job waits for the rest of its log before it ends with the log marked incomplete."""
 
-JOB_ENDED = "its job ended"
-"""Why a worker is TERMINATING when all went as it should."""
-
 FAR_AWAY = timedelta(days=3650)
+CANCELLED = "The job was cancelled."
 
 
 class ValidateJob(Step):
@@ -34,9 +34,11 @@ class ValidateJob(Step):
 
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
         job = tx.row("job_lock", id=saga.uuid("job_id"))
+        if job is not None and job.cancel_requested_at is not None:
+            raise StepCut(CANCELLED)
         if job is None or job.state not in (JobState.PENDING, JobState.SCHEDULED):
             raise StepFailed(Failure(code="ERR_1009", message="The job does not wait for a worker any more."))
-        if job.attempts + 1 != saga.metadata["attempt"] or job.cancel_requested_at is not None:
+        if job.attempts + 1 != saga.metadata["attempt"]:
             raise StepFailed(Failure(code="ERR_1009", message="The job does not want this attempt any more."))
         worker = tx.row("worker_lock", id=saga.uuid("worker_id"))
         if worker is None or worker.state != WorkerState.READY:
@@ -55,6 +57,8 @@ class AssignWorker(Step):
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
         job_id, worker_id = saga.uuid("job_id"), saga.uuid("worker_id")
         job = tx.row("job_lock", id=job_id)
+        if job is not None and job.cancel_requested_at is not None:
+            raise StepCut(CANCELLED)
         fence = tx.scalar(
             "job_set_assigned_if_waiting",
             id=job_id,
@@ -70,7 +74,7 @@ class AssignWorker(Step):
             raise StepFailed(
                 Failure(code="ERR_2001", message="The worker was not ready when it was to get the job.")
             )
-        execution_id = new_id()
+        execution_id = ids.execution_id(job_id, fence)
         spec = JobSpec.from_json(job.spec)
         tx.execute(
             "execution_insert",
@@ -88,13 +92,20 @@ class AssignWorker(Step):
             {"worker_id": str(worker_id), "provider_id": saga.metadata["provider_id"], "attempt": fence},
             actor=saga.actor,
         )
+        if fence > 1:
+            wake_sagas_of_job(platform, tx, job_id, "RECOVERY")
         return Done(output={"execution_id": str(execution_id), "fence": fence})
 
     def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """Release the worker: it is not trusted with anything more, and its attempt is over."""
+        """Release the worker: it is not trusted with anything more, and its attempt is over.
+
+        What the agent has reported as cancelled is ended, with its log, by the CANCELLATION.
+        """
         worker_id = saga.uuid("worker_id")
         reason = saga.failure.message if saga.failure else "its job was taken away"
         execution = _execution(tx, saga)
+        if execution is not None and execution.reported_at is not None:
+            return
         if execution is not None:
             tx.execute(
                 "execution_set_ended",
@@ -105,8 +116,8 @@ class AssignWorker(Step):
                 error_message=reason,
             )
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{saga.correlation_id}"))
-        if tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason=reason):
-            tx.after_commit(lambda: platform.courier.destroy(worker_id))
+        if not has_registered_since(tx.row("worker_get", id=worker_id), execution):
+            give_up_worker(platform, tx, worker_id, reason=reason)
 
 
 class ExecuteJob(Step):
@@ -119,12 +130,17 @@ class ExecuteJob(Step):
         execution = _execution(tx, saga)
         if execution is None:
             raise StepFailed(Failure(code="ERR_4006", message="The attempt's row is gone."))
-        if execution.reported_at is not None:
+        job = tx.row("job_lock", id=saga.uuid("job_id"))
+        cancelled = job is not None and job.cancel_requested_at is not None
+        if execution.reported_at is not None and not (cancelled and is_cancelled(execution)):
             return Done(output={"reported_at": execution.reported_at.isoformat()})
+        if cancelled and execution.reported_at is not None:
+            raise StepCut(CANCELLED)
+        if execution.state not in EXECUTION_LIVE:  # ended by the saga that cancelled it or ran out its time
+            raise _ended_elsewhere(execution)
         if execution.error_code is not None:  # the clock found out that its worker is gone
             raise StepFailed(Failure(code=execution.error_code, message=execution.error_message))
         worker_id = saga.uuid("worker_id")
-        job = tx.row("job_lock", id=saga.uuid("job_id"))
         spec = JobSpec.from_json(job.spec if job else {})
         output: dict[str, Any] = {}
         if not saga.outputs[self.name].get("sent"):
@@ -134,19 +150,23 @@ class ExecuteJob(Step):
             tx.after_commit(lambda: platform.wakeups.wake(f"inbox:{worker_id}"))
             output = {"sent": True}
         if execution.started_at is not None:
-            return Wait(until=run_deadline(spec, execution.started_at, saga.now), output=output)
+            return Wait(until=saga.now + FAR_AWAY, output=output)  # the clock looks at its time-outs
         deadline = execution.created_at + timedelta(seconds=spec.timeouts.start_s)
         if saga.now >= deadline:
             raise StepFailed(Failure(code="ERR_2002", message="The worker did not start the job in time."))
         return Wait(until=deadline, output=output)
 
 
-def run_deadline(spec: JobSpec, started_at: datetime, now: datetime) -> datetime:
-    """When the clock looks at a running job whose agent should have ended it; far away without a time-out."""
-    if spec.timeout_s is None:
-        return now + FAR_AWAY
-    backstop = started_at + timedelta(seconds=spec.timeout_s + spec.grace_s + 30)
-    return max(backstop, now + timedelta(seconds=30))
+def is_cancelled(execution: Row) -> bool:
+    """Whether the agent ended it because it was told to cancel it."""
+    return execution.reported_at is not None and execution.result.get("outcome") == "cancelled"
+
+
+def _ended_elsewhere(execution: Row) -> StepFailed | StepCut:
+    if execution.state == ExecutionState.CANCELLED:
+        return StepCut(CANCELLED)
+    code, message = execution.error_code or "ERR_2006", execution.error_message or "The attempt was ended."
+    return StepFailed(Failure(code=code, message=message))
 
 
 class CompleteJob(ExternalStep):
@@ -159,12 +179,16 @@ class CompleteJob(ExternalStep):
             execution = _execution(tx, saga)
         if execution is None:
             raise StepFailed(Failure(code="ERR_4006", message="The attempt's row is gone."))
-        whole = execution.last_frame >= execution.result.get("last_frame", 0)
+        whole = log_is_whole(execution)
         give_up = execution.reported_at + timedelta(seconds=LOG_MARGIN_S)
         if not whole and saga.now < give_up:
             return Wait(until=give_up)
-        exported = export_log(platform.database, platform.settings.log_dir, execution)
-        return Done(output={"log_complete": whole, **exported})
+        told_to_leave = execution.result.get("outcome") == "worker_stopped"
+        cause = _cause_of_leaving(platform, saga) if told_to_leave else None
+        complete = log_is_complete(execution)
+        return Done(
+            output={"log_complete": complete, "cause": cause, **export_attempt_log(platform, execution)}
+        )
 
     def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
         if isinstance(answer, Wait):
@@ -174,27 +198,12 @@ class CompleteJob(ExternalStep):
         if execution is None or job is None:
             return
         end, failure = ending(execution)
+        if answer.output["cause"] is not None:
+            failure = Failure(**answer.output["cause"])
         log_complete = answer.output["log_complete"]
         if not log_complete and failure is None:
-            failure = Failure(code="ERR_1016", message="The job succeeded; a part of its log did not arrive.")
-        tx.execute(
-            "execution_set_ended",
-            id=execution.id,
-            state=_EXECUTION_ENDS[end],
-            log_complete=log_complete,
-            error_code=failure.code if failure else None,
-            error_message=failure.message if failure else None,
-        )
-        tx.execute(
-            "log_file_insert",
-            id=new_id(),
-            job_id=job.id,
-            execution_id=execution.id,
-            storage_uri=answer.output["storage_uri"],
-            size_bytes=answer.output["size_bytes"],
-            entry_count=answer.output["entry_count"],
-            retention_s=platform.settings.log_retention,
-        )
+            failure = incomplete(execution, "The job succeeded")
+        end_attempt(platform, tx, execution, end=end, failure=failure, written=answer.output)
         settle_attempt(
             platform,
             tx,
@@ -207,22 +216,44 @@ class CompleteJob(ExternalStep):
             result=execution.result,
             started_at=execution.started_at,
         )
-        self._release(platform, tx, saga)
-
-    def _release(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        worker_id = saga.uuid("worker_id")
-        if tx.execute("worker_set_ready_if_busy", id=worker_id):
-            tx.after_commit(platform.courier.look)
-        elif tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason=JOB_ENDED):
-            tx.after_commit(lambda: platform.courier.destroy(worker_id))
+        release_worker(platform, tx, saga.uuid("worker_id"), job.id)
+        if job.cancel_requested_at is not None:
+            wake_sagas_of_job(platform, tx, job.id, "CANCELLATION")
 
 
-_EXECUTION_ENDS = {
-    JobState.SUCCEEDED: ExecutionState.COMPLETED.value,
-    JobState.FAILED: ExecutionState.FAILED.value,
-    JobState.CANCELLED: ExecutionState.CANCELLED.value,
-    JobState.TIMEOUT: ExecutionState.TIMEOUT.value,
-}
+def _cause_of_leaving(platform: Platform, saga: Saga) -> dict[str, str] | None:
+    """The agent knows that it was told to leave; its provider may know why (an eviction, somebody's deletion)."""
+    with platform.database.begin() as tx:
+        worker = tx.row("worker_get", id=saga.uuid("worker_id"))
+    if worker is None or worker.state in (WorkerState.TERMINATING, WorkerState.TERMINATED):
+        return None  # it was us
+    try:
+        seen = platform.providers.get(saga.uuid("provider_id")).inspect(saga.uuid("worker_id"))
+    except ProviderError:
+        return None
+    return None if seen.failure is None else {"code": seen.failure.code, "message": seen.failure.message}
+
+
+def log_is_whole(execution: Row) -> bool:
+    """Whether the frame that the result names as the last is stored, and all before it."""
+    return execution.last_frame >= execution.result.get("last_frame", 0)
+
+
+def log_is_complete(execution: Row) -> bool:
+    """Whether all that the job wrote is stored, up to the cap: nothing was lost on the way, or dropped for want of room."""
+    report = execution.result
+    return log_is_whole(execution) and (bool(report.get("truncated")) or not report.get("dropped_bytes"))
+
+
+def incomplete(execution: Row, what: str) -> Failure:
+    """What is wrong with an end that is right but for its log."""
+    dropped = (execution.result or {}).get("dropped_entries")
+    why = (
+        f"{dropped} lines of its log were dropped, because the platform took them too slowly"
+        if dropped and log_is_whole(execution)
+        else "a part of its log did not arrive"
+    )
+    return Failure(code="ERR_1016", message=f"{what}; {why}.")
 
 
 def ending(execution: Row) -> tuple[JobState, Failure | None]:
@@ -251,16 +282,24 @@ class Execution(SagaType):
     steps = (ValidateJob(), AssignWorker(), ExecuteJob(), CompleteJob())
 
     def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """The worker was lost, or did not take the job: another attempt, or the end."""
+        """The worker was lost, or did not take the job: another attempt, or the end.
+
+        A job that is being cancelled is left to its CANCELLATION.
+        """
+        recovered = self._is_being_recovered(tx, saga)
         job = tx.row("job_lock", id=saga.uuid("job_id"))
         self._release_unused(platform, tx, saga)
-        if job is None or saga.failure is None or job.worker_id not in (None, saga.uuid("worker_id")):
+        if job is None or job.worker_id not in (None, saga.uuid("worker_id")):
+            return
+        if job.cancel_requested_at is not None:
+            wake_sagas_of_job(platform, tx, job.id, "CANCELLATION")
+            return
+        if saga.failure is None or recovered:
             return
         before, given = saga.metadata["attempt"] - 1, saga.metadata["attempt"]
         waiting = job.state in (JobState.PENDING, JobState.SCHEDULED) and job.attempts == before
         assigned = job.state in (JobState.ASSIGNED, JobState.RUNNING) and job.attempts == given
-        cancelled = job.state == JobState.PENDING and job.cancel_requested_at is not None
-        if cancelled or not (waiting or assigned):
+        if not (waiting or assigned):
             return
         settle_attempt(
             platform,
@@ -272,13 +311,19 @@ class Execution(SagaType):
             actor=saga.actor,
         )
 
+    def _is_being_recovered(self, tx: Transaction, saga: Saga) -> bool:
+        """Its worker was lost: what becomes of the job is RECOVERY's to settle."""
+        execution = _execution(tx, saga)
+        if execution is None:
+            return False
+        return tx.scalar(
+            "saga_is_open", job_id=execution.job_id, subject_id=execution.id, saga_type="RECOVERY"
+        )
+
     def _release_unused(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
         """A worker that is still reserved for the job and did not get it is ended: nobody else could use it."""
         worker_id = saga.uuid("worker_id")
         worker = tx.row("worker_lock", id=worker_id)
         if worker is None or worker.state != WorkerState.READY or worker.reserved_for != saga.uuid("job_id"):
             return
-        if tx.scalar(
-            "worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="its job was taken away"
-        ):
-            tx.after_commit(lambda: platform.courier.destroy(worker_id))
+        release_worker(platform, tx, worker_id, saga.uuid("job_id"), reason="its job was taken away")

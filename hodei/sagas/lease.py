@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from uuid import UUID
 
 import structlog
@@ -42,7 +43,8 @@ class Lease:
             self._renew(0.0)
 
     def _schedule(self) -> None:
-        self._timer = threading.Timer(LEASE_S / 3, self._beat)
+        said = copy_context()  # what the log says there is about the same job
+        self._timer = threading.Timer(LEASE_S / 3, said.run, (self._beat,))
         self._timer.daemon = True
         self._timer.start()
 

@@ -1,27 +1,36 @@
 """PROVISIONING: a worker made for a job, connected and ready; or nothing of it left.
 
-Metadata: ``provider_id``, ``worker_id``, ``deadline`` (ISO time), and for a job ``job_id``, ``attempt``, ``image``, ``cpu``,
-``memory_bytes``.
+Metadata: ``provider_id``, ``worker_id``, ``image``, ``deadline`` (ISO time); for a job ``job_id``, ``attempt``, ``cpu``,
+``memory_bytes``, ``lifetime_s``; by hand ``max_jobs``, ``worker_type``, ``idle_s`` (how long it may be without a job).
 """
 
 from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState, WorkerState
 from hodei.ports import Platform, token_hash
-from hodei.providers.contract import ImageMissing, Provider, ProviderError, WorkerRequest
+from hodei.providers.contract import ImageMissing, Provider, ProviderError, ResourceState, WorkerRequest
+from hodei.sagas.engine import wake_sagas_of_job
+from hodei.sagas.release import end_infrastructure
 from hodei.sagas.settle import settle_attempt
-from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepFailed, Wait
+from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Transaction
 
 PULL_RESULT_IS_FRESH_FOR = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(seconds=20)
 """How soon an image is asked for again: the message that asks for its pull, or the puller, may have been lost."""
+
+ASK_AGAIN = timedelta(seconds=5)
+"""How soon a provider that did not answer, or has no room for the moment, is asked again."""
+
+PASSING = frozenset({"ERR_5001", "ERR_5003", "ERR_5006"})
+"""Causes of a provider that does not answer, or has no room for the moment: no reason to spend a job's retries."""
 
 CONNECT_S = 120.0
 """How long a worker that was started may take to connect: Python's start and a few round trips, on a busy host."""
@@ -31,6 +40,15 @@ def _deadline(saga: Saga) -> datetime:
     return datetime.fromisoformat(saga.metadata["deadline"])
 
 
+def _check_wanted(tx: Transaction, saga: Saga) -> None:
+    """Raises StepCut when the job that the worker is made for is being cancelled."""
+    job_id = saga.metadata.get("job_id")
+    if job_id is not None and tx.scalar(
+        "job_is_cancelled_before_its_worker", id=UUID(job_id), worker_id=saga.uuid("worker_id")
+    ):
+        raise StepCut("Its job is being cancelled.")
+
+
 class ValidateProviderCapacity(Step):
     """Takes a place at the provider: one guarded update, so that ``max_workers`` holds for any number of controllers."""
 
@@ -38,6 +56,7 @@ class ValidateProviderCapacity(Step):
     undoable = True
 
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
+        _check_wanted(tx, saga)
         provider_id = saga.uuid("provider_id")
         taken = tx.scalar("provider_take_place", id=provider_id)
         if taken is not None:
@@ -85,6 +104,7 @@ class RegisterWorker(Step):
             provider_type=provider.provider_type,
             reserved_for=job_id and UUID(job_id),
             max_jobs=saga.metadata.get("max_jobs", 1),
+            worker_type=saga.metadata.get("worker_type"),
             saga_id=saga.id,
             image=saga.metadata.get("image"),
             connect_deadline=_deadline(saga),
@@ -117,23 +137,29 @@ class CreateInfrastructure(ExternalStep):
     def act(self, platform: Platform, saga: Saga) -> Done | Wait:
         provider_id, image = saga.uuid("provider_id"), saga.metadata.get("image")
         began = time.monotonic()
+        platform.providers.refresh()  # a worker is made as its provider is now, whoever changed it a moment ago
         try:
             provider = platform.providers.get(provider_id)
             if self._was_started(platform, saga):
                 resource_id = _resource_of(provider, saga.uuid("worker_id"))
             else:
-                resource_id = provider.start(self._request(platform, saga))
+                with platform.provider_call(provider, "start"):
+                    resource_id = provider.start(self._request(platform, saga))
         except ImageMissing as missing:
             return self._await_image(platform, saga, missing)
         except ProviderError as error:
-            raise StepFailed(error.failure) from error
+            return self._await_provider(saga, error)
         created_at = saga.now + timedelta(seconds=time.monotonic() - began)  # by the database's clock
         return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
 
     def _was_started(self, platform: Platform, saga: Saga) -> bool:
-        """The runner before this one died after it had started the worker, which has come far since, perhaps to its end."""
+        """The runner before this one died after it had started the worker, which has come far since, perhaps to its end.
+
+        Raises StepCut when nobody wants the worker any more.
+        """
         with platform.database.begin() as tx:
             worker = tx.row("worker_get", id=saga.uuid("worker_id"))
+            _check_wanted(tx, saga)
         return worker is not None and worker.state not in (WorkerState.CREATING, WorkerState.CONNECTING)
 
     def _request(self, platform: Platform, saga: Saga) -> WorkerRequest:
@@ -148,7 +174,16 @@ class CreateInfrastructure(ExternalStep):
             image=metadata.get("image"),
             cpu=metadata.get("cpu"),
             memory_bytes=metadata.get("memory_bytes"),
+            lifetime_s=metadata.get("lifetime_s"),
+            patience_s=0.0,
         )
+
+    def _await_provider(self, saga: Saga, error: ProviderError) -> Wait:
+        """What passes is waited for, as long as provisioning may take. Raises StepFailed for what does not, and then."""
+        if error.failure.code not in PASSING or not error.transient or saga.now >= _deadline(saga):
+            raise StepFailed(error.failure) from error
+        awaited = {"awaits_provider": error.failure.message, "awaits_image": None}
+        return Wait(until=min(_deadline(saga), saga.now + ASK_AGAIN), metadata=awaited)
 
     def _await_image(self, platform: Platform, saga: Saga, missing: ImageMissing) -> Wait:
         provider_id = saga.uuid("provider_id")
@@ -166,7 +201,7 @@ class CreateInfrastructure(ExternalStep):
                 Failure(code="ERR_3005", message=f"The image {missing.image} was not there in time.")
             )
         until = min(_deadline(saga), saga.now + LOOK_AGAIN)
-        return Wait(until=until, metadata={"awaits_image": missing.image})
+        return Wait(until=until, metadata={"awaits_image": missing.image, "awaits_provider": None})
 
     def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
         if isinstance(answer, Done):
@@ -177,9 +212,10 @@ class CreateInfrastructure(ExternalStep):
             )
             return
         provider_id, missing = saga.uuid("provider_id"), answer.metadata["awaits_image"]
-        tx.after_commit(
-            lambda: platform.courier.pull(provider_id, missing)
-        )  # a quick pull finds the saga waiting
+        if missing is not None:
+            tx.after_commit(
+                lambda: platform.courier.pull(provider_id, missing)
+            )  # a quick pull finds the saga waiting
 
     def act_undo(self, platform: Platform, saga: Saga) -> None:
         worker_id = saga.uuid("worker_id")
@@ -190,7 +226,9 @@ class CreateInfrastructure(ExternalStep):
                 destroy_in_s=60.0,
                 reason=saga.failure.message if saga.failure else "provisioning was undone",
             )
-        platform.providers.get(saga.uuid("provider_id")).stop(worker_id)
+            worker = tx.row("worker_get", id=worker_id)
+        if worker is not None:
+            end_infrastructure(platform, worker)
 
 
 class PublishProvisionedEvent(Step):
@@ -201,6 +239,7 @@ class PublishProvisionedEvent(Step):
 
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done | Wait:
         worker_id = saga.uuid("worker_id")
+        _check_wanted(tx, saga)
         worker = tx.row("worker_lock", id=worker_id)
         if worker is None:
             raise StepFailed(Failure(code="ERR_3007", message="The worker's row is gone."))
@@ -220,16 +259,27 @@ class PublishProvisionedEvent(Step):
             raise StepFailed(
                 Failure(code="ERR_3007", message=worker.termination_reason or "The worker was stopped.")
             )
-        deadline = _connect_deadline(saga)
+        infrastructure = worker.agent.get("infrastructure") or {}
+        deadline = _connect_deadline(saga, infrastructure)
         if saga.now >= deadline:
-            raise StepFailed(
-                Failure(
-                    code="ERR_3005",
-                    message="The worker was started and did not connect in time. Check that it can reach worker-manager "
-                    "(HODEI_SERVER_HOST) and that the image holds Python 3.8 or later.",
-                )
-            )
+            raise StepFailed(_too_late(infrastructure))
         return Wait(until=deadline)
+
+
+def _too_late(infrastructure: dict[str, Any]) -> Failure:
+    """Why a worker did not connect in time, as far as its provider showed it."""
+    if infrastructure.get("code"):
+        return Failure(code=infrastructure["code"], message=infrastructure["message"])
+    if infrastructure.get("state") == ResourceState.STARTING:
+        message = (
+            "The worker was made and did not start to run in time: its image is large, or its host is slow."
+        )
+        return Failure(code="ERR_3005", message=message)
+    return Failure(
+        code="ERR_3005",
+        message="The worker was started and did not connect in time. Check that it can reach worker-manager "
+        "(HODEI_SERVER_HOST) and that the image holds Python 3.8 or later.",
+    )
 
 
 def _resource_of(provider: Provider, worker_id: UUID) -> str | None:
@@ -240,12 +290,15 @@ def _resource_of(provider: Provider, worker_id: UUID) -> str | None:
         return None
 
 
-def _connect_deadline(saga: Saga) -> datetime:
-    """Once it exists, a worker has CONNECT_S to connect, within the whole of ``provision_s``."""
-    created = saga.outputs[CreateInfrastructure.name].get("created_at")
-    if created is None:
+def _connect_deadline(saga: Saga, infrastructure: dict[str, Any]) -> datetime:
+    """Once it runs, a worker has CONNECT_S to connect, within the whole of ``provision_s``.
+
+    Where making it and its running are not one (a pod waits for a node, and for its image), the clock notes since when it runs.
+    """
+    since = infrastructure.get("since") or saga.outputs[CreateInfrastructure.name].get("created_at")
+    if since is None or infrastructure.get("state") == ResourceState.STARTING:
         return _deadline(saga)
-    return min(_deadline(saga), datetime.fromisoformat(created) + timedelta(seconds=CONNECT_S))
+    return min(_deadline(saga), datetime.fromisoformat(since) + timedelta(seconds=CONNECT_S))
 
 
 def _started(saga: Saga) -> datetime:
@@ -264,12 +317,17 @@ class Provisioning(SagaType):
     )
 
     def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """The job goes back to the queue or ends, as its causes and budgets say."""
+        """The job goes back to the queue or ends, as its causes and budgets say; a cancelled one is left to its CANCELLATION."""
         job_id = saga.metadata.get("job_id")
-        if job_id is None or saga.failure is None:
+        if job_id is None:
             return
         job = tx.row("job_lock", id=UUID(job_id))
         if job is None or job.state != JobState.SCHEDULED or job.worker_id != saga.uuid("worker_id"):
+            return
+        if job.cancel_requested_at is not None:
+            wake_sagas_of_job(platform, tx, job.id, "CANCELLATION")
+            return
+        if saga.failure is None:
             return
         settle_attempt(
             platform,

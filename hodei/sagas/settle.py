@@ -4,13 +4,91 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
+
+import structlog
+from hodei_agent.frames import FrameError
 
 from hodei.domain.causes import Failure
+from hodei.domain.ids import new_id
 from hodei.domain.job import JobSpec
-from hodei.domain.retry import Retry, decide
-from hodei.domain.states import JOB_ACTIVE, JOB_TRANSITIONS, JobState, sources
+from hodei.domain.retry import Payer, Retry, decide
+from hodei.domain.states import JOB_ACTIVE, JOB_TRANSITIONS, ExecutionState, JobState, sources
+from hodei.errors import LogExpired
+from hodei.logs.export import export_log
 from hodei.ports import Platform
 from hodei.storage.transaction import Row, Transaction
+
+log = structlog.get_logger(__name__)
+
+_EXECUTION_ENDS = {
+    JobState.SUCCEEDED: ExecutionState.COMPLETED.value,
+    JobState.FAILED: ExecutionState.FAILED.value,
+    JobState.CANCELLED: ExecutionState.CANCELLED.value,
+    JobState.TIMEOUT: ExecutionState.TIMEOUT.value,
+}
+
+
+def export_attempt_log(platform: Platform, execution: Row) -> dict[str, Any]:
+    """Write the attempt's log file; what :func:`end_attempt` has to know of it. Idempotent.
+
+    Neither a folder that cannot be written nor a log that cannot be read holds up a job's end. The first is exported later by the
+    clock; the second, of which a part is missing or damaged in Postgres, is incomplete and never has a file.
+    """
+    try:
+        return export_log(platform.database, platform.settings.log_dir, execution)
+    except OSError as error:
+        log.error(
+            "log.not_exported", job_id=str(execution.job_id), path=error.filename, reason=error.strerror
+        )
+        return {"storage_uri": None}
+    except (LogExpired, FrameError) as error:
+        log.error(
+            "log.unreadable", job_id=str(execution.job_id), attempt=execution.attempt, reason=str(error)
+        )
+        return {"storage_uri": None, "log_complete": False, "unreadable": True}
+
+
+def end_attempt(
+    platform: Platform,
+    tx: Transaction,
+    execution: Row,
+    *,
+    end: JobState,
+    failure: Failure | None,
+    written: dict[str, Any],
+) -> None:
+    """End the attempt and note its log's file; ``written`` is what :func:`export_attempt_log` said, and ``log_complete``."""
+    tx.execute(
+        "execution_set_ended",
+        id=execution.id,
+        state=_EXECUTION_ENDS[end],
+        log_complete=written["log_complete"],
+        error_code=failure.code if failure else None,
+        error_message=failure.message if failure else None,
+    )
+    note_log_file(platform, tx, job_id=execution.job_id, execution_id=execution.id, written=written)
+
+
+def note_log_file(
+    platform: Platform, tx: Transaction, *, job_id: UUID, execution_id: UUID, written: dict[str, Any]
+) -> None:
+    """The row of an exported log; or that it is still to be exported, if it ever can be."""
+    if written["storage_uri"] is None:
+        to_export = not written.get("unreadable")
+        tx.execute("execution_set_log_to_export", id=execution_id, to_export=to_export)
+        return
+    tx.execute(
+        "log_file_insert",
+        id=new_id(),
+        job_id=job_id,
+        execution_id=execution_id,
+        storage_uri=written["storage_uri"],
+        size_bytes=written["size_bytes"],
+        entry_count=written["entry_count"],
+        retention_s=platform.settings.log_retention,
+    )
+    tx.execute("execution_set_log_to_export", id=execution_id, to_export=False)
 
 
 def settle_attempt(
@@ -28,6 +106,8 @@ def settle_attempt(
 ) -> bool:
     """End the job in ``end``, or put it back into the queue when its budgets allow another attempt.
 
+    A job that is being cancelled gets no further attempt: where there would be one, and where its end is not its own
+    doing, it is CANCELLED.
     The caller holds the job's row; the change is guarded by its state and fence all the same. True when it was made.
     """
     decision = decide(
@@ -38,8 +118,11 @@ def settle_attempt(
         user_retries_left=job.user_retries,
         infra_retries_used=job.infra_retries,
     )
-    if isinstance(decision, Retry) and job.cancel_requested_at is None and failure is not None:
+    if isinstance(decision, Retry) and failure is not None and job.cancel_requested_at is None:
         return _retry(platform, tx, job, decision, failure, actor)
+    not_its_doing = failure is not None and failure.is_infrastructure and end is JobState.FAILED
+    if job.cancel_requested_at is not None and (isinstance(decision, Retry) or not_its_doing):
+        end, failure = JobState.CANCELLED, None
     changed = tx.execute(
         "job_set_ended",
         id=job.id,
@@ -63,6 +146,8 @@ def settle_attempt(
     tx.execute("secrets_forget", owner_id=job.id)
     tx.after_commit(lambda: platform.wakeups.wake(f"job:{job.id}"))
     tx.after_commit(lambda: platform.wakeups.wake(f"log:{job.id}"))
+    if job.pipeline_run_id is not None:
+        tx.after_commit(lambda: platform.courier.advance(job.pipeline_run_id))
     return True
 
 
@@ -75,8 +160,9 @@ def _retry(
         from_states=[*(state.value for state in JOB_ACTIVE), JobState.PENDING.value],
         fence=job.attempts,
         delay_s=decision.delay_s,
-        infra=0 if decision.paid_by_user else 1,
-        user=1 if decision.paid_by_user else 0,
+        infra=int(decision.paid_by is Payer.INFRASTRUCTURE),
+        user=int(decision.paid_by is Payer.USER),
+        queued_anew=decision.paid_by is not Payer.NOBODY,
         error_code=failure.code,
         error_message=failure.message,
     )
@@ -91,7 +177,7 @@ def _retry(
             "error_code": failure.code,
             "error_message": failure.message,
             "delay_s": round(decision.delay_s, 3),
-            "paid_by": "user" if decision.paid_by_user else "infrastructure",
+            "paid_by": decision.paid_by.value,
         },
         actor=actor,
     )

@@ -41,6 +41,10 @@ class StepFailed(Exception):
         self.failure = failure
 
 
+class StepCut(Exception):
+    """The saga is not wanted any more: it is undone from here, and is CANCELLED then. The message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Saga:
     """The saga as a step sees it. ``outputs`` are those of its steps so far, by step name; ``now`` is the database's clock."""
@@ -107,7 +111,7 @@ class ExternalStep(Step):
         raise NotImplementedError(self.name)
 
     def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
-        """Write down what ``act`` did, in the transaction that completes the step."""
+        """Write down what ``act`` did, in the transaction that completes the step. Raises StepFailed, StepCut."""
 
     def act_undo(self, platform: Platform, saga: Saga) -> None:
         """Undo the work, holding no transaction; raise to be asked again later."""
@@ -126,7 +130,7 @@ class SagaType:
         return next(step for step in self.steps if step.name == name)
 
     def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """All is undone, in the transaction that makes the saga FAILED: settle what it was for."""
+        """All is undone, in the transaction that makes the saga FAILED or CANCELLED: settle what it was for."""
 
     def stretch_from(self, name: str) -> list[str]:
         """The steps to run from this one up to and including the next one that waits for the outside world."""
