@@ -29,7 +29,11 @@ def read_config(model: type[Model], document: dict[str, Any] | None) -> Model:
 
 
 def _sentence(item: Any, model: type[ProviderConfig]) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "config"
+    key = ".".join(str(part) for part in item["loc"])
+    if not key:
+        return f"config: {item['msg'].removeprefix('Value error, ')}."
+    if item["type"] == "extra_forbidden" and len(item["loc"]) > 1:
+        return f"config.{key} is not known here."
     if item["type"] == "extra_forbidden":
         return f"config.{key} is not known here; known are: {', '.join(sorted(model.model_fields))}."
     return f"config.{key}={item['input']!r}: {item['msg'].removeprefix('Value error, ')}."

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from hodei.errors import ConfigurationError
 
-_USUAL_HOSTS = {"docker": "host.docker.internal", "kubernetes": "host.docker.internal"}
+_USUAL_HOSTS = {"docker": "host.docker.internal"}
+"""Pods have no usual one: their provider finds it."""
 
 
 def server_url(server_host: str | None, worker_manager_port: int, provider_type: str) -> str:

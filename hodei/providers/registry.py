@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from hodei.domain.causes import Failure
+from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.providers.contract import Provider, ProviderError
 from hodei.providers.reach import server_url
-from hodei.providers.unavailable import UnavailableProvider
 from hodei.settings import Settings
 
 PROVIDER_TYPES = ("docker", "kubernetes", "process", "fake")
@@ -33,7 +33,13 @@ def build_provider(
     if provider_type == "docker":
         from hodei.providers.docker.provider import DockerProvider
 
-        return DockerProvider(provider_id, server_url=url, default_image=settings.worker_image, config=config)
+        usual = {"network": settings.docker_network} if settings.docker_network else {}
+        return DockerProvider(
+            provider_id,
+            server_url=url,
+            default_image=settings.worker_image,
+            config=usual | (config or {}),
+        )
     if provider_type == "process":
         from hodei.embedded.data_folder import hidden_from_jobs
         from hodei.providers.process.provider import ProcessProvider
@@ -43,15 +49,20 @@ def build_provider(
             server_url=url,
             data_dir=data_dir,
             config=config,
-            secret=lambda: hidden_from_jobs(data_dir),
+            secret=lambda: hidden_from_jobs(data_dir, settings.log_dir),
         )
     if provider_type == "fake":
         from hodei.providers.fake.provider import FakeProvider
 
         return FakeProvider(provider_id, server_url=url, data_dir=data_dir, config=config)
+    if provider_type == SELF_HOSTED:
+        from hodei.providers.self_hosted import SelfHostedProvider
+
+        return SelfHostedProvider(provider_id)
     if provider_type == "kubernetes":
-        reason = "Kubernetes support is not installed in this version; use Docker or processes."
-        return UnavailableProvider(provider_id, provider_type, reason)
+        from hodei.providers.kubernetes.provider import KubernetesProvider
+
+        return KubernetesProvider(provider_id, settings=settings, config=config)
     known = ", ".join(PROVIDER_TYPES)
     message = f"There is no type of provider {provider_type!r}; the types are {known}."
     raise ProviderError(Failure(code="ERR_4002", message=message))

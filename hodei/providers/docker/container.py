@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from hodei.providers.contract import WorkerRequest
-from hodei.providers.docker.config import DockerConfig
+from hodei.providers.docker.config import DockerConfig, Mount
 
 NAME_PREFIX = "hodei-worker-"
 MANAGED = "hodei.managed"
@@ -116,6 +116,8 @@ def _host_config(request: WorkerRequest, config: DockerConfig) -> dict[str, Any]
             "Config": {"max-size": str(config.log_max_bytes), "max-file": "2"},
         },
     }
+    if config.mounts:
+        host["Mounts"] = [_mount(mount) for mount in config.mounts]
     cpu = request.cpu if request.cpu is not None else config.cpu_default
     if cpu is not None:
         host["NanoCpus"] = max(1, math.floor(cpu * 1_000_000_000))
@@ -123,6 +125,16 @@ def _host_config(request: WorkerRequest, config: DockerConfig) -> dict[str, Any]
     if memory is not None:
         host |= {"Memory": memory, "MemorySwap": memory}
     return host
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    """A path that is not there is refused, unlike with ``Binds``, where Docker would make it an empty folder of root's."""
+    return {
+        "Type": "volume" if mount.is_volume else "bind",
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": mount.read_only,
+    }
 
 
 def gateway_of(network: dict[str, Any]) -> str | None:

@@ -45,6 +45,10 @@ def refused(status: int, words: str, *, image: str) -> Failure:
             code="ERR_5007",
             message=f"{words}: create the network with docker network create, or correct config.network.",
         )
+    if "mount config" in text or "mount path" in text:
+        return Failure(
+            code="ERR_5007", message=f"{words}: correct config.mounts, or make what it names there."
+        )
     if ("oci runtime" in text or "runc" in text or "container process" in text) and _has(text, _NO_SHELL):
         return Failure(
             code="ERR_1010",

@@ -70,14 +70,27 @@ def arguments(pid: int) -> list[bytes]:
 
 
 def lives_in(pid: int, folder: Path) -> bool:
-    """Whether its working folder is inside this one, or its first environment names it."""
+    """Whether its working folder is inside this one, or its first environment names it, or what it sees mounted does.
+
+    The last finds what left the folder and forgot its environment, where jobs do not see the platform's files: these mounts are
+    of the job alone, and a process cannot leave them.
+    """
     inside = f"{folder}/"
     try:
         if f"{Path(f'/proc/{pid}/cwd').readlink()}/".startswith(inside):
             return True
-        return inside.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        if inside.encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            return True
+        if _mount_namespace(str(pid)) == _mount_namespace("self"):
+            return False
+        escaped = "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\" else letter for letter in inside)
+        return escaped.encode() in Path(f"/proc/{pid}/mountinfo").read_bytes()
     except OSError:
         return False
+
+
+def _mount_namespace(pid: str) -> Path:
+    return Path(f"/proc/{pid}/ns/mnt").readlink()
 
 
 def descendants(processes: Iterable[Seen], roots: set[int]) -> set[Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -118,9 +119,8 @@ class ProcessProvider:
         except (OSError, ModuleNotFoundError) as error:
             message = f"Workers cannot be started as processes: {error}"
             return Health(ok=False, message=message, checks={"folder": message})
-        message = (
-            f"Workers are processes of this user, in {self._folders.root}; only for jobs that you trust."
-        )
+        user = "root" if os.geteuid() == 0 else "this user"
+        message = f"Workers are processes of {user}, in {self._folders.root}; only for jobs that you trust."
         limits = self._limits_reason or "CPU and memory limits are applied with cgroups."
         ok, hiding = self._hiding.check()
         checks = {"folder": message, "limits": limits, "hiding": hiding}
