@@ -1,4 +1,8 @@
-"""The request's id: the caller's when it is sane, else made here; on every log line and answer."""
+"""What every log line says of itself: the request's id, and whose job it is about.
+
+The request's id is the caller's when it is sane, else made here; it is in the answer, too. ``correlation_id`` is the job's id: a
+search for it finds the job's whole way through all processes.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,13 @@ def request_id_from(header: str | None) -> str:
     if header and _SANE.fullmatch(header):
         return header
     return secrets.token_hex(16)
+
+
+def about_job(job_id: object, **more: object) -> None:
+    """What is said from here on, until the request or task is over, is about this job."""
+    structlog.contextvars.bind_contextvars(
+        correlation_id=str(job_id), **{name: str(value) for name, value in more.items()}
+    )
 
 
 def bind_request(request_id: str) -> None:
