@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +19,17 @@ import structlog
 from hodei.errors import DatabaseUnavailable
 from hodei.ports import Platform
 from hodei.sagas.engine import new_owner
-from hodei.services import repair
+from hodei.services import cleanup, deadlines, figures, repair, retention, self_hosted, traces, worker_admin
+from hodei.services.pipelines import attend
+from hodei.services.schedules import tick
+from hodei.services.watchdog import Watchdog
 from hodei.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-LEASE_FACTOR = 3
-SHORTEST_LEASE_S = 10.0
+LEASE_S = 10.0
+"""A clock that died is replaced after so long, in loops that turn every second and in those that turn every five minutes."""
+RENEW_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,25 +47,39 @@ LOOPS = (
     Loop(name="sagas", interval_s=2.0, run=repair.nudge_sagas),
     Loop(name="dispatch", interval_s=2.0, run=repair.dispatch),
     Loop(name="queue", interval_s=5.0, run=repair.end_overdue_jobs),
+    Loop(name="deadlines", interval_s=5.0, run=deadlines.start_timeouts),
     Loop(name="watch", interval_s=1.0, run=repair.watch_workers),
     Loop(name="destroy", interval_s=2.0, run=repair.destroy_workers),
-    Loop(name="orphans", interval_s=20.0, run=repair.remove_orphans),
+    Loop(name="idle", interval_s=5.0, run=worker_admin.end_idle),
+    Loop(name="self-hosted", interval_s=5.0, run=self_hosted.note_absent),
+    Loop(name="schedules", interval_s=1.0, run=tick.attend_schedules),
+    Loop(name="pipelines", interval_s=1.0, run=attend.attend_runs),
+    Loop(name="cleanup", interval_s=10.0, run=cleanup.sweep),
     Loop(name="providers", interval_s=15.0, run=repair.check_providers),
+    Loop(name="figures", interval_s=2.0, run=figures.fold),
     Loop(name="trim", interval_s=300.0, run=repair.trim),
+    Loop(name="logs", interval_s=60.0, run=retention.tidy_logs),
 )
+
+
+TRACES = Loop(name="traces", interval_s=1.0, run=traces.tell_ended)
+"""Only where traces are asked for."""
 
 
 def run(settings: Settings) -> None:
     """Be the clock until SIGTERM."""
     from hodei.bootstrap import open_platform
+    from hodei.observability.endpoint import serve_metrics
     from hodei.observability.logs import configure_logging
 
     configure_logging(settings.log_format, service="beat")
     platform = open_platform(settings, role="beat")
-    clock = Clock(platform)
+    serve_metrics(settings, platform.meters.registry, service="beat")
+    loops = (*LOOPS, TRACES) if platform.tracing.on else LOOPS
+    clock = Clock(platform, loops, watchdog=Watchdog(settings.step_limit).start())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    log.info("clock.started", loops=[loop.name for loop in LOOPS])
+    log.info("clock.started", loops=[loop.name for loop in loops])
     clock.run()
     platform.close()
 
@@ -67,8 +87,11 @@ def run(settings: Settings) -> None:
 class Clock:
     """All loops, each in a thread of its own, so that one that waits for Docker holds up no other."""
 
-    def __init__(self, platform: Platform, loops: tuple[Loop, ...] = LOOPS) -> None:
+    def __init__(
+        self, platform: Platform, loops: tuple[Loop, ...] = LOOPS, *, watchdog: Watchdog | None = None
+    ) -> None:
         self.platform = platform
+        self._watchdog = watchdog
         self.loops = loops
         self.owner = new_owner()
         self._stopping = threading.Event()
@@ -90,29 +113,37 @@ class Clock:
             thread.join(3)
 
     def _repeat(self, loop: Loop) -> None:
-        lease_s = max(SHORTEST_LEASE_S, loop.interval_s * LEASE_FACTOR)
+        due_at: float | None = None
         while not self._stopping.is_set():
             try:
-                self._tick(loop, lease_s)
+                due_at = self._tick(loop, due_at)
             except DatabaseUnavailable as error:
                 log.warning("clock.no_database", loop=loop.name, reason=error.message)
             except Exception:
                 log.exception("clock.failed", loop=loop.name)
-            self._stopping.wait(loop.interval_s)
+                due_at = time.monotonic() + loop.interval_s
+            self._stopping.wait(min(loop.interval_s, RENEW_S))
         try:
             with self.platform.database.glance() as tx:
                 tx.execute("loop_release", name=loop.name, owner=self.owner)
         except DatabaseUnavailable:
             log.debug("clock.not_released", loop=loop.name)
 
-    def _tick(self, loop: Loop, lease_s: float) -> None:
+    def _tick(self, loop: Loop, due_at: float | None) -> float | None:
+        """Claim the loop, or renew the claim, and turn it when it is due, at once when it was another's. When it is due next,
+        on the monotonic clock; None while it is another's.
+        """
         with self.platform.database.glance() as tx:
             mine = tx.row(
-                "loop_claim", name=loop.name, owner=self.owner, lease_s=lease_s, interval_s=loop.interval_s
+                "loop_claim", name=loop.name, owner=self.owner, lease_s=LEASE_S, interval_s=loop.interval_s
             )
         if mine is None:
-            return
-        done = loop.run(self.platform)
+            return None
+        if due_at is not None and time.monotonic() < due_at:
+            return due_at
+        watched = self._watchdog.watching(loop.name) if self._watchdog else nullcontext()
+        with watched, self.platform.meters.turn(loop.name):
+            done = loop.run(self.platform)
         if done:
             log.info("clock.did", loop=loop.name, count=done)
         detail: dict[str, Any] = {"last": done}
@@ -121,7 +152,8 @@ class Clock:
                 "loop_progress",
                 name=loop.name,
                 owner=self.owner,
-                lease_s=lease_s,
+                lease_s=LEASE_S,
                 interval_s=loop.interval_s,
                 detail=detail,
             )
+        return time.monotonic() + loop.interval_s

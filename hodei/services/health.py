@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hodei import __version__
@@ -11,6 +12,8 @@ from hodei.storage.transaction import Row
 
 LATE_FACTOR = 3
 LATE_AT_LEAST_S = 15.0
+EXPORTED_WITHIN_S = 150.0
+"""The clock exports once a minute what was left to it: after two such turns something is in its way."""
 
 
 def check(platform: Platform, service: str) -> dict[str, Any]:
@@ -20,6 +23,7 @@ def check(platform: Platform, service: str) -> dict[str, Any]:
         with platform.database.glance() as tx:
             loops = tx.rows("loops")
             outbox = tx.row("outbox_age") or Row(pending=0, oldest_s=None)
+            unexported = tx.row("executions_log_to_export_count") or Row(waiting=0, oldest_s=None)
         checks["database"] = _ok("Postgres answers.")
     except DatabaseUnavailable as error:
         checks["database"] = _bad(error.message)
@@ -30,8 +34,19 @@ def check(platform: Platform, service: str) -> dict[str, Any]:
     checks["clock"] = _clock([row for row in loops if ":" not in row.name])
     checks["worker_manager"] = _door([row for row in loops if row.name.startswith("door:")])
     checks["outbox"] = _outbox(outbox)
+    checks["log_files"] = _log_files(platform, unexported)
     status = "ok" if all(item["ok"] for item in checks.values()) else "degraded"
     return _answer(status, service, checks)
+
+
+def check_own(loops: Sequence[Row], kind: str, host: str) -> dict[str, Any]:
+    """Of a process that serves no HTTP: whether a ``controller`` of this host consumes, or a ``beat``'s loops all progress."""
+    if kind == "beat":
+        return _clock([row for row in loops if ":" not in row.name])
+    own = [row for row in loops if row.name.startswith(f"controller:{host}:") and not _late(row)]
+    if own:
+        return _ok(f"It consumed or echoed something {min(row.age_s for row in own):.0f} s ago.")
+    return _bad("No controller of this host is consuming.")
 
 
 def _answer(status: str, service: str, checks: dict[str, Any]) -> dict[str, Any]:
@@ -79,3 +94,12 @@ def _outbox(row: Row) -> dict[str, Any]:
     if row.pending and (row.oldest_s or 0) > 30:
         return _bad(f"{row.pending} events wait for the broker, the oldest for {row.oldest_s:.0f} s.")
     return _ok(f"{row.pending} events wait for the broker.")
+
+
+def _log_files(platform: Platform, row: Row) -> dict[str, Any]:
+    if row.waiting and row.oldest_s > EXPORTED_WITHIN_S:
+        return _bad(
+            f"{row.waiting} logs could not be exported to {platform.settings.log_dir} (HODEI_LOG_DIR), the oldest "
+            f"{row.oldest_s:.0f} s ago. Make room there, or make it writable; until then they are read from Postgres."
+        )
+    return _ok("All logs of finished attempts are exported.")

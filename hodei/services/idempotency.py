@@ -43,9 +43,15 @@ def once(tx: Transaction, key: RequestKey | None, act: Callable[[], Any]) -> Any
             )
         return found.answer["value"]
     answer = act()
-    document = json.dumps({"value": answer}, default=_plain)
-    tx.execute("key_answer", scope=key.scope, key=key.key, answer=document)
+    answer_anew(tx, key, answer)
     return answer
+
+
+def answer_anew(tx: Transaction, key: RequestKey | None, answer: Any) -> None:
+    """Replace what is kept under the key: the first answer was only being made when :func:`once` kept it."""
+    if key is not None:
+        document = json.dumps({"value": answer}, default=_plain)
+        tx.execute("key_answer", scope=key.scope, key=key.key, answer=document)
 
 
 def _plain(value: Any) -> str:

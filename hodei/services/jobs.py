@@ -12,7 +12,8 @@ from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState
 from hodei.errors import NotFound
 from hodei.ports import Platform
-from hodei.services.paging import Page, decode, page_of
+from hodei.services.filters import JobFilter
+from hodei.services.paging import Page, decode, decode_place, encode_place, page_of
 from hodei.storage.transaction import Row
 
 LOOK_EVERY_S = 2.0
@@ -47,6 +48,7 @@ def job_view(row: Row) -> dict[str, Any]:
         "env": spec.env,
         "secret_env": list(spec.secret_names),
         "provider": spec.provider,
+        "required_labels": spec.required_labels,
         "cpu": spec.cpu,
         "memory": spec.memory_bytes,
         "timeout_s": spec.timeout_s,
@@ -56,7 +58,11 @@ def job_view(row: Row) -> dict[str, Any]:
         "priority": row.priority,
         "labels": row.labels,
         "pipeline_id": row.pipeline_id,
-        "timeouts": spec.to_json()["timeouts"],
+        "pipeline_run_id": row.pipeline_run_id,
+        "pipeline_node": row.pipeline_node,
+        "schedule_id": row.schedule_id,
+        "scheduled_for": row.scheduled_for,
+        "timeouts": spec.timeouts.to_json(),
         "status": state.value.lower(),
         "status_code": state.code,
         "held": row.held,
@@ -66,6 +72,7 @@ def job_view(row: Row) -> dict[str, Any]:
         "provider_type": row.provider_type,
         "worker_id": row.worker_id,
         "exit_code": row.exit_code,
+        "outputs": (row.result or {}).get("outputs") or {},
         "error": error_view(row.error_code, row.error_message, row.id),
         "created_at": row.created_at,
         "started_at": row.started_at,
@@ -91,30 +98,47 @@ def get_job(platform: Platform, job_id: UUID) -> dict[str, Any]:
     return job_view(row)
 
 
-def list_jobs(
-    platform: Platform,
-    *,
-    status: list[str] | None = None,
-    label: dict[str, str] | None = None,
-    name: str | None = None,
-    pipeline_id: UUID | None = None,
-    cursor: str | None = None,
-    limit: int = 50,
-) -> Page:
+def list_jobs(platform: Platform, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
     """A page of jobs, newest first."""
     before_at, before_id = decode(cursor)
     with platform.database.begin() as tx:
         rows = tx.rows(
             "read_jobs",
-            states=[word.upper() for word in status] if status else None,
-            labels=json.dumps(label) if label else None,
-            name=name,
-            pipeline_id=pipeline_id,
+            states=[word.upper() for word in wanted.status] if wanted.status else None,
+            labels=json.dumps(wanted.label) if wanted.label else None,
+            name=wanted.name,
+            provider=wanted.provider,
+            pipeline_id=wanted.pipeline_id,
+            schedule_id=wanted.schedule_id,
+            since=wanted.since,
+            until=wanted.until,
+            text=wanted.text,
             before_at=before_at,
             before_id=before_id,
             limit=limit + 1,
         )
     return page_of(rows, limit, job_view, at="created_at")
+
+
+def list_queue(platform: Platform, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
+    """A page of the jobs that wait for a worker, in the order in which they get one. Only labels, provider and text narrow it."""
+    after_priority, after_at, after_id = decode_place(cursor)
+    with platform.database.begin() as tx:
+        rows = tx.rows(
+            "read_queue",
+            labels=json.dumps(wanted.label) if wanted.label else None,
+            provider=wanted.provider,
+            text=wanted.text,
+            after_priority=after_priority,
+            after_at=after_at,
+            after_id=after_id,
+            limit=limit + 1,
+        )
+    shown = rows[:limit]
+    more = None
+    if len(rows) > limit:
+        more = encode_place(shown[-1].priority, shown[-1].queued_at, shown[-1].id)
+    return Page(items=[job_view(row) for row in shown], next_cursor=more)
 
 
 def wait_for_job(platform: Platform, job_id: UUID, timeout_s: float) -> dict[str, Any]:

@@ -4,124 +4,143 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 from uuid import UUID
 
 from hodei.domain.states import EXECUTION_LIVE, JobState
-from hodei.errors import NotFound
+from hodei.errors import LogExpired, NotFound
 from hodei.logs import store
+from hodei.logs.chunks import Entry, Log
+from hodei.logs.selection import EVERYTHING, Selection
 from hodei.ports import Platform
-from hodei.storage.transaction import Row, Transaction
+from hodei.storage.transaction import Transaction
 
-LOOK_EVERY_S = 1.0
+NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogPage:
-    """A part of a log. ``ended``: nothing follows these entries in this attempt."""
+class Which:
+    """Whose log: a job's (without ``attempt`` its last one's) or an execution's."""
 
-    entries: list[dict[str, Any]]
-    ended: bool
-    attempt: int
-    execution_id: UUID | None
+    job_id: UUID | None = None
+    execution_id: UUID | None = None
+    attempt: int | None = None
 
 
-def read_entries(
-    platform: Platform,
-    *,
-    job_id: UUID | None = None,
-    execution_id: UUID | None = None,
-    attempt: int | None = None,
-    after: int = 0,
-    limit: int = 1000,
-    wait_s: float = 0.0,
-) -> LogPage:
-    """The entries above ``after``. With ``wait_s``, waits for one, or for the attempt's end, holding no connection."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of it: entries above ``after``, or of those the last ``tail``; of these the first ``limit``."""
+
+    after: int = 0
+    tail: int | None = None
+    limit: int = NO_LIMIT
+    selection: Selection = field(default=EVERYTHING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A log as it was when it was looked at. ``log`` None: the job has no attempt yet, and ``ended`` if it never will."""
+
+    job_id: UUID
+    job_name: str = ""
+    attempt: int = 0
+    log: Log | None = None
+    ended: bool = False
+    complete: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many entries there are."""
+        return 0 if self.log is None else self.log.entries
+
+
+def find(platform: Platform, which: Which, part: Part | None = None, *, wait_s: float = 0.0) -> View:
+    """The log that is meant. Raises NotFound, or LogExpired when it is kept no longer.
+
+    With ``wait_s``, waits for an entry above ``part.after``, or for the attempt's end, holding no connection.
+    """
+    view = _find(platform, which)
+    if wait_s <= 0 or part is None or view.ended or view.count > part.after:
+        return view
     give_up = time.monotonic() + wait_s
-    if job_id is None:
-        named = _execution(platform, job_id=None, execution_id=execution_id, attempt=None)
-        job_id = named.job_id if named else None
-    with platform.wakeups.listen(f"log:{job_id}") as ear:
+    with ExitStack() as stack:
+        feed = stack.enter_context(platform.feeds.following(platform.database, platform.wakeups, view.job_id))
+        facts = feed.wait(None, wait_s)
         while True:
-            row = _execution(platform, job_id=job_id, execution_id=execution_id, attempt=attempt)
-            page = _page(platform, row, after, limit)
-            if row is None and job_id is not None and _ended_without_attempt(platform, job_id):
-                return LogPage(entries=[], ended=True, attempt=0, execution_id=None)
+            view = _find(platform, which)
             remaining = give_up - time.monotonic()
-            if page.entries or page.ended or remaining <= 0 or platform.wakeups.closing:
-                return page
-            ear.wait(min(remaining, LOOK_EVERY_S))
+            if view.ended or view.count > part.after or remaining <= 0 or platform.wakeups.closing:
+                return view
+            facts = feed.wait(facts, remaining)
 
 
-def _page(platform: Platform, row: Row | None, after: int, limit: int) -> LogPage:
-    if row is None:
-        return LogPage(entries=[], ended=False, attempt=0, execution_id=None)
-    found = []
-    if row.log_entries > after:
-        found = [
-            _entry(entry, row.attempt)
-            for entry in islice(store.entries(platform.database, row.id, after=after), limit)
-        ]
-    last = found[-1]["seq"] if found else after
-    over = row.state not in EXECUTION_LIVE
-    return LogPage(
-        entries=found, ended=over and last >= row.log_entries, attempt=row.attempt, execution_id=row.id
+def _find(platform: Platform, which: Which) -> View:
+    with platform.database.glance() as tx:
+        row = tx.row(
+            "log_find",
+            job_id=which.job_id,
+            execution_id=which.execution_id,
+            attempt=which.attempt,
+            retention_s=platform.settings.log_retention,
+        )
+        if row is None:
+            return _without_attempt(tx, which)
+    if row.expired:
+        raise LogExpired(
+            f"The log of attempt {row.attempt} of job {row.job_id} has expired. HODEI_LOG_RETENTION says how long "
+            "logs are kept."
+        )
+    return View(
+        job_id=row.job_id,
+        job_name=row.job_name,
+        attempt=row.attempt,
+        log=Log.of(row),
+        ended=row.state not in EXECUTION_LIVE,
+        complete=row.log_complete,
     )
 
 
-def _entry(entry: store.Entry, attempt: int) -> dict[str, Any]:
-    shown = {
-        "seq": entry.seq,
-        "attempt": attempt,
-        "stream": entry.stream,
-        "at": datetime.fromtimestamp(entry.at_us / 1e6, UTC),
-        "text": entry.data.removesuffix(b"\n").decode("utf-8", "replace"),
-    }
-    if entry.partial:
-        shown["partial"] = True
-    return shown
-
-
-def read_text(
-    platform: Platform,
-    *,
-    job_id: UUID | None = None,
-    execution_id: UUID | None = None,
-    attempt: int | None = None,
-    stream: str | None = None,
-) -> Iterator[bytes]:
-    """The bytes as they were written so far. Raises NotFound before the first of them."""
-    row = _execution(platform, job_id=job_id, execution_id=execution_id, attempt=attempt)
-    return iter(()) if row is None else store.raw(platform.database, row.id, stream=stream)
-
-
-def _execution(
-    platform: Platform, *, job_id: UUID | None, execution_id: UUID | None, attempt: int | None
-) -> Row | None:
-    """The execution that is meant, or None for a job that has not been assigned yet."""
-    with platform.database.glance() as tx:
-        row = tx.row("read_log_execution", job_id=job_id, execution_id=execution_id, attempt=attempt)
-        if row is None:
-            _explain_absence(tx, job_id, execution_id, attempt)
-    return row
-
-
-def _explain_absence(
-    tx: Transaction, job_id: UUID | None, execution_id: UUID | None, attempt: int | None
-) -> None:
-    if job_id is None:
-        raise NotFound(f"There is no execution {execution_id}.")
-    job = tx.row("read_job_state", id=job_id)
+def _without_attempt(tx: Transaction, which: Which) -> View:
+    if which.job_id is None:
+        asked_for = tx.row("read_promised_execution", id=which.execution_id)
+        if asked_for is None:
+            raise NotFound(f"There is no execution {which.execution_id}.")
+        ended = JobState(asked_for.state).is_terminal
+        return View(job_id=asked_for.job_id, attempt=asked_for.attempt, ended=ended, complete=True)
+    job = tx.row("read_job_state", id=which.job_id)
     if job is None:
-        raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
-    if attempt is not None:
-        raise NotFound(f"Job {job_id} has no attempt {attempt}.")
+        raise NotFound(f"There is no job {which.job_id}. List them with: hodei job list")
+    if which.attempt is not None:
+        raise NotFound(f"Job {which.job_id} has no attempt {which.attempt}.")
+    return View(job_id=which.job_id, ended=JobState(job.state).is_terminal, complete=True)
 
 
-def _ended_without_attempt(platform: Platform, job_id: UUID) -> bool:
-    with platform.database.glance() as tx:
-        job = tx.row("read_job_state", id=job_id)
-    return job is not None and JobState(job.state).is_terminal
+def entries(platform: Platform, view: View, part: Part) -> Iterator[Entry]:
+    """The entries, one by one as they are asked for: never more than a batch of them is in memory."""
+    if view.log is None:
+        return
+    after = start(platform, view.log, part)
+    if after < view.log.entries:
+        found = store.entries(platform.database, view.log, after=after, selection=part.selection)
+        yield from islice(found, part.limit)
+
+
+def pieces(platform: Platform, view: View, part: Part) -> Iterator[tuple[str, bytes]]:
+    """Stream and bytes, as they were written; line by line only where the part asks for it."""
+    if view.log is None:
+        return
+    if part.limit < NO_LIMIT:
+        yield from ((entry.stream, entry.data) for entry in entries(platform, view, part))
+        return
+    after = start(platform, view.log, part)
+    if after < view.log.entries:
+        yield from store.pieces(platform.database, view.log, after=after, selection=part.selection)
+
+
+def start(platform: Platform, log: Log, part: Part) -> int:
+    """After which entry the part begins."""
+    if part.tail is None:
+        return part.after
+    return max(part.after, store.start_of_tail(platform.database, log, part.tail, part.selection))

@@ -37,7 +37,7 @@ class ConfiguredProviders:
         """The provider. Raises ProviderError when there is none, or when its configuration cannot be used."""
         row = self._configured().get(provider_id)
         if row is None:
-            self._read_at = float("-inf")  # it may have been added since they were read
+            self.refresh()  # it may have been added since they were read
             row = self._configured().get(provider_id)
         if row is None:
             raise ProviderError(Failure(code="ERR_4001", message=f"There is no provider {provider_id}."))
@@ -56,6 +56,10 @@ class ConfiguredProviders:
         if opened is not None:
             opened[1].close()
         return provider
+
+    def refresh(self) -> None:
+        """They were changed: look at their rows before the next answer."""
+        self._read_at = float("-inf")
 
     def _configured(self) -> dict[UUID, Row]:
         with self._lock:

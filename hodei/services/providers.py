@@ -7,16 +7,21 @@ from typing import Any
 
 import structlog
 
-from hodei.errors import NotFound
+from hodei.domain.causes import Failure
+from hodei.errors import Conflict, NotFound
 from hodei.ports import Platform
-from hodei.providers.contract import Health, ProviderError
+from hodei.providers.configurations import shown
+from hodei.providers.contract import Health, Probing, ProviderError
+from hodei.services.paging import Page, decode_name, encode_name
 from hodei.storage.transaction import Row
 
 log = structlog.get_logger(__name__)
 
+PROCESSES_ARE_OFF = "processes of this machine are switched off (HODEI_PROCESS_ENABLED)"
+
 
 def provider_view(row: Row) -> dict[str, Any]:
-    """A provider in the shape of ``docs/reference/http.md``."""
+    """A provider in the shape of ``docs/reference/http.md``; secrets in its configuration are hidden."""
     names = (
         "id",
         "name",
@@ -30,13 +35,21 @@ def provider_view(row: Row) -> dict[str, Any]:
         "created_at",
         "updated_at",
     )
-    return {name: row[name] for name in names} | {"type": row.provider_type, "status": row.status.lower()}
+    return {name: row[name] for name in names} | {
+        "type": row.provider_type,
+        "status": row.status.lower(),
+        "config": shown(row.config),
+    }
 
 
-def list_providers(platform: Platform) -> list[dict[str, Any]]:
-    """All providers, in the order in which dispatch looks at them."""
+def list_providers(platform: Platform, *, cursor: str | None = None, limit: int = 50) -> Page:
+    """A page of the providers, in the order in which dispatch looks at them."""
+    after_priority, after_name = decode_name(cursor)
     with platform.database.begin() as tx:
-        return [provider_view(row) for row in tx.rows("provider_list")]
+        rows = tx.rows("provider_page", after_priority=after_priority, after_name=after_name, limit=limit + 1)
+    shown = rows[:limit]
+    more = encode_name(shown[-1].priority, shown[-1].name) if len(rows) > limit else None
+    return Page(items=[provider_view(row) for row in shown], next_cursor=more)
 
 
 def get_provider(platform: Platform, id_or_name: str) -> dict[str, Any]:
@@ -56,7 +69,30 @@ def check_provider(platform: Platform, id_or_name: str) -> dict[str, Any]:
     """Look now whether the provider works, write down what was found, and answer it."""
     row = _find(platform, id_or_name)
     health = check_and_record(platform, row)
-    after = _find(platform, id_or_name)
+    return _health_view(row, health, _find(platform, id_or_name))
+
+
+def probe_provider(platform: Platform, id_or_name: str) -> dict[str, Any]:
+    """Have a worker try the whole way to worker-manager, and answer what it found. Nothing is written down.
+
+    Raises NotFound, and Conflict for a provider that has no such probe.
+    """
+    row = _find(platform, id_or_name)
+    if not platform.settings.provider_access:
+        raise Conflict(
+            "This server has no access to providers (HODEI_PROVIDER_ACCESS=0), so it cannot probe one."
+        )
+    try:
+        provider = platform.providers.get(row.id)
+        if not isinstance(provider, Probing):
+            raise Conflict(f"Provider {row.name} has no probe: its workers run where its health check looks.")
+        health = provider.probe()
+    except ProviderError as error:
+        health = Health(ok=False, message=str(error))
+    return _health_view(row, health, _find(platform, id_or_name))
+
+
+def _health_view(row: Row, health: Health, after: Row) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
@@ -69,12 +105,26 @@ def check_provider(platform: Platform, id_or_name: str) -> dict[str, Any]:
     }
 
 
+def _found_last(row: Row) -> Health:
+    """What the clock wrote down, which looks every few seconds."""
+    message = row.status_reason or "It worked when the clock looked."
+    return Health(ok=row.status in ("ACTIVE", "DEGRADED"), message=message)
+
+
 def check_and_record(platform: Platform, row: Row) -> Health:
-    """Ask the provider how it is; its status follows, unless an operator set another. A change is an event."""
+    """Ask the provider how it is; its status follows, unless an operator set another. A change is an event.
+
+    A process without access to providers answers what was found last, and writes nothing.
+    """
+    if not platform.settings.provider_access:
+        return _found_last(row)
     capabilities: dict[str, Any] = {}
     try:
+        if row.provider_type == "process" and not platform.settings.process_provider:
+            raise ProviderError(Failure(code="ERR_3006", message=PROCESSES_ARE_OFF))
         provider = platform.providers.get(row.id)
-        health = provider.health()
+        with platform.provider_call(provider, "health"):
+            health = provider.health()
         if health.ok:
             capabilities = asdict(provider.capabilities())
     except ProviderError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import structlog
 
@@ -11,16 +13,20 @@ from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState
 from hodei.errors import HodeiError
 from hodei.ports import Platform
-from hodei.providers.contract import Provider, ProviderError, ResourceState, ResourceView
+from hodei.providers.contract import ProviderError, ResourceState, ResourceView, Watching
 from hodei.sagas.registry import engine
+from hodei.sagas.release import give_up_worker
 from hodei.sagas.settle import settle_attempt
 from hodei.services import dispatch as dispatching
 from hodei.services import providers, workers
+from hodei.services.recoveries import recover
 from hodei.storage.transaction import Row
 
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+OVER = (ResourceState.EXITED, ResourceState.GONE)
+Views = dict[UUID, ResourceView]
 CONTROLLER_DEAD_AFTER_S = 12.0
 """Its presence is renewed every 5 s: after two that were missed its messages are taken for lost."""
 ACTOR = "clock"
@@ -84,47 +90,103 @@ def end_overdue_jobs(platform: Platform) -> int:
 
 
 def watch_workers(platform: Platform) -> int:
-    """Ask the providers about workers that do not connect, and about those that have gone silent."""
-    settings = platform.settings
-    lost = _lose_attempts_without_worker(platform)
+    """Ask the providers about workers that do not connect, that have gone silent, or that a provider's own watch shows over."""
+    with platform.database.glance() as tx:
+        where = [row.provider_id for row in tx.rows("providers_with_workers")]
+    watched = _watched(platform, where)
+    alive = [
+        view.worker_id for views in watched.values() for view in views.values() if view.state not in OVER
+    ]
     with platform.database.begin() as tx:
         since = tx.scalar("reachable_since")
         if since is None:
-            return lost  # no door is open: no worker can be blamed for its silence
+            return 0  # no door is open: no worker can be blamed for its silence
         suspects = tx.rows(
-            "workers_to_watch", reachable_since=since, lost_after_s=settings.worker_lost_after, limit=BATCH
+            "workers_to_watch",
+            reachable_since=since,
+            lost_after_s=platform.settings.worker_lost_after,
+            watched=list(watched),
+            alive=alive,
         )
-    return lost + sum(_watch(platform, worker) for worker in suspects)
+    by_provider: dict[UUID, list[Row]] = defaultdict(list)
+    for worker in suspects:
+        if worker.provider_id is not None:
+            by_provider[worker.provider_id].append(worker)
+    return sum(
+        _watch(platform, provider_id, found, watched.get(provider_id))
+        for provider_id, found in by_provider.items()
+    )
 
 
-def _lose_attempts_without_worker(platform: Platform) -> int:
-    """An attempt whose worker was ended from elsewhere, without a result: nobody will ever report it."""
-    with platform.database.begin() as tx:
-        orphaned = tx.rows("executions_without_worker", limit=BATCH)
-        for row in orphaned:
-            tx.execute(
-                "execution_set_lost",
-                id=row.id,
-                error_code="ERR_2006",
-                error_message=f"The worker was ended before it reported: {row.termination_reason or 'no reason given'}",
-            )
-            engine(platform).wake(tx, "EXECUTION", row.saga_id, "ExecuteJob")
-    return len(orphaned)
+def _watched(platform: Platform, where: list[UUID]) -> dict[UUID, Views]:
+    """What is known without asking: the workers of each of these providers that watches them, while its watch is in step."""
+    known: dict[UUID, Views] = {}
+    for provider_id in where:
+        try:
+            provider = platform.providers.get(provider_id)
+        except ProviderError:
+            continue  # its configuration is wrong, which its health says
+        views = provider.watched(platform.database.deployment) if isinstance(provider, Watching) else None
+        if views is not None:
+            known[provider_id] = {view.worker_id: view for view in views}
+    return known
 
 
-def _watch(platform: Platform, worker: Row) -> int:
+def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Views | None) -> int:
+    """One question for all of a provider's, then one about each that is not well. Nobody is lost on no answer."""
     try:
-        provider = platform.providers.get(worker.provider_id)
-        view = provider.inspect(worker.id)
+        provider = platform.providers.get(provider_id)
+        if known is None:
+            with platform.provider_call(provider, "list"):
+                listed = provider.list_workers(platform.database.deployment)
+            known = {view.worker_id: view for view in listed}
     except ProviderError as error:
-        log.warning("worker.not_inspected", worker_id=str(worker.id), reason=str(error))
+        log.warning("workers.not_inspected", provider_id=str(provider_id), reason=str(error))
         return 0
-    over = view.state in (ResourceState.EXITED, ResourceState.GONE)
-    if worker.state in ("CREATING", "CONNECTING"):
-        return _never_connects(platform, worker, view) if over else 0
-    if not over and worker.silent_s < platform.settings.worker_give_up_after:
+    done = 0
+    for worker in suspects:
+        view = known.get(worker.id)
+        try:
+            if view is None or view.state in OVER or view.failure is not None:
+                with platform.provider_call(provider, "inspect"):
+                    view = provider.inspect(worker.id)
+        except ProviderError as error:
+            log.warning("worker.not_inspected", worker_id=str(worker.id), reason=str(error))
+            continue
+        if worker.state in ("CREATING", "CONNECTING"):
+            ended = view.state in OVER or view.failure is not None
+            done += _never_connects(platform, worker, view) if ended else _note(platform, worker, view)
+        elif _is_lost(platform, worker, view):
+            done += _lost(platform, worker, view)
+    return done
+
+
+def _is_lost(platform: Platform, worker: Row, view: ResourceView) -> bool:
+    """Its host may not answer the provider and still answer us: a worker that we hear is not lost."""
+    if view.state is ResourceState.LOST and worker.silent_s >= platform.settings.worker_lost_after:
+        return True
+    return view.state in OVER or worker.silent_s >= platform.settings.worker_give_up_after
+
+
+def _note(platform: Platform, worker: Row, view: ResourceView) -> int:
+    """A worker that does not run yet is none that does not connect: what it waits for is noted, and when it runs."""
+    if worker.provisioning_saga_id is None or not (worker.noted or view.state is ResourceState.STARTING):
         return 0
-    return _lost(platform, worker, provider, view)
+    seen = {"state": view.state.value}
+    if view.waiting is not None:
+        seen |= {"code": view.waiting.code, "message": view.waiting.message}
+    with platform.database.begin() as tx:
+        if worker.reserved_for is not None and (worker.awaited or view.waiting is not None):
+            tx.execute(  # the job before its worker, as everybody locks them
+                "job_note_awaited",
+                id=worker.reserved_for,
+                worker_id=worker.id,
+                error_code=seen.get("code"),
+                error_message=seen.get("message"),
+            )
+        if tx.execute("worker_note_infrastructure", id=worker.id, seen=seen):
+            engine(platform).wake(tx, "PROVISIONING", worker.provisioning_saga_id, "PublishProvisionedEvent")
+    return 0
 
 
 def _never_connects(platform: Platform, worker: Row, view: ResourceView) -> int:
@@ -144,27 +206,22 @@ def _never_connects(platform: Platform, worker: Row, view: ResourceView) -> int:
     return changed
 
 
-def _lost(platform: Platform, worker: Row, provider: Provider, view: ResourceView) -> int:
-    """The worker is gone, or was silent for too long: what is left of it is ended first, then its attempt."""
+def _lost(platform: Platform, worker: Row, view: ResourceView) -> int:
+    """The worker is gone, or was silent for too long: its attempt is recovered; one that has none is ended here."""
     failure = view.failure or Failure(
         code="ERR_2006",
         message=f"The worker was lost: no sign of it for {worker.silent_s:.0f} s, and its provider shows it {view.state.value}.",
     )
-    try:
-        provider.stop(worker.id)
-    except ProviderError as error:
-        log.warning("worker.not_destroyed", worker_id=str(worker.id), reason=str(error))
-        return 0
     with platform.database.begin() as tx:
-        for execution in tx.rows("execution_live_of_worker", worker_id=worker.id):
-            if tx.execute(
-                "execution_set_lost", id=execution.id, error_code=failure.code, error_message=failure.message
-            ):
-                engine(platform).wake(tx, "EXECUTION", execution.saga_id, "ExecuteJob")
-        if tx.scalar("worker_set_terminating", id=worker.id, destroy_in_s=0.0, reason=failure.message):
-            tx.after_commit(lambda: platform.courier.destroy(worker.id))
-    log.warning("worker.lost", worker_id=str(worker.id), reason=failure.message)
-    return 1
+        live = tx.rows("executions_to_recover", worker_id=worker.id)
+        if not live:
+            give_up_worker(platform, tx, worker.id, reason=failure.message)
+            return 1
+        started = sum(recover(platform, tx, worker, row, failure) for row in live)
+    if started:
+        jobs = ", ".join(str(row.job_id) for row in live)
+        log.warning("worker.lost", worker_id=str(worker.id), correlation_id=jobs, reason=failure.message)
+    return started
 
 
 def destroy_workers(platform: Platform) -> int:
@@ -172,30 +229,6 @@ def destroy_workers(platform: Platform) -> int:
     with platform.database.begin() as tx:
         due = tx.rows("workers_to_destroy", limit=BATCH)
     return sum(workers.destroy(platform, worker.id) for worker in due)
-
-
-def remove_orphans(platform: Platform) -> int:
-    """Remove what the providers show under this deployment's label and no live row stands for."""
-    removed = 0
-    for provider_id in platform.providers.ids():
-        try:
-            provider = platform.providers.get(provider_id)
-            seen = {view.worker_id for view in provider.list_workers(platform.database.deployment)}
-        except ProviderError as error:
-            log.debug("orphans.not_listed", provider_id=str(provider_id), reason=str(error))
-            continue
-        with platform.database.begin() as tx:
-            known = {row.id: row.state for row in tx.rows("workers_known", ids=list(seen))}
-        for worker_id in seen:
-            if known.get(worker_id, "TERMINATED") != "TERMINATED":
-                continue
-            try:
-                provider.stop(worker_id)
-                removed += 1
-                log.warning("orphan.removed", worker_id=str(worker_id))
-            except ProviderError as error:
-                log.warning("orphan.not_removed", worker_id=str(worker_id), reason=str(error))
-    return removed
 
 
 def check_providers(platform: Platform) -> int:
@@ -216,6 +249,7 @@ def _check(platform: Platform, row: Row) -> None:
 
 
 def trim(platform: Platform) -> int:
-    """Forget what nobody needs any more: published outbox rows, old idempotency keys, loops of processes that are gone."""
+    """Forget what nobody needs any more: published outbox rows, old keys and firings, loops of processes that are gone."""
     with platform.database.begin() as tx:
-        return tx.execute("outbox_trim") + tx.execute("loops_trim") + tx.execute("keys_trim")
+        firings = tx.execute("schedule_firings_trim")
+        return firings + tx.execute("outbox_trim") + tx.execute("loops_trim") + tx.execute("keys_trim")

@@ -17,10 +17,12 @@ def summary(platform: Platform) -> dict[str, Any]:
         sagas = tx.rows("summary_sagas")
         outbox = tx.row("outbox_age")
         waiting = tx.row("job_next_due")
+        cleanup = tx.row("cleanup_counts")
     jobs = {state.value.lower(): 0 for state in JobState}
     jobs |= {row.state.lower(): row.jobs for row in [*open_jobs, *ended]}
     return {
         "jobs": jobs,
+        "cleanup": dict(cleanup) if cleanup else {"workers_removed": 0, "workers_left": 0, "jobs_reset": 0},
         "oldest_s": {row.state.lower(): float(row.oldest_s) for row in open_jobs},
         "queue": {
             "depth": waiting.waiting if waiting else 0,

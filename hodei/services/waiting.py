@@ -8,17 +8,15 @@ from hodei.storage.database import Database
 
 
 def facts(database: Database, keys: list[str]) -> set[str]:
-    """Of these wake-up keys, those whose fact is there already: an inbox with messages, a job that has ended."""
-    waiting: dict[str, list[UUID]] = {"inbox": [], "job": []}
-    for key in keys:
-        kind, _, row_id = key.partition(":")
-        if kind in waiting:
-            waiting[kind].append(UUID(row_id))
+    """Of these wake-up keys, those whose fact is there already: an inbox with messages, a job or a run that has ended."""
+    jobs = [UUID(key.removeprefix("job:")) for key in keys if key.startswith("job:")]
+    runs = [UUID(key.removeprefix("run:")) for key in keys if key.startswith("run:")]
     found: set[str] = set()
     with database.glance() as tx:
-        if waiting["inbox"]:
-            rows = tx.rows("inboxes_with_messages", ids=waiting["inbox"])
-            found |= {f"inbox:{row.worker_id}" for row in rows}
-        if waiting["job"]:
-            found |= {f"job:{row.id}" for row in tx.rows("read_job_states", ids=waiting["job"])}
+        if any(key.startswith("inbox:") for key in keys):
+            found |= {f"inbox:{row.worker_id}" for row in tx.rows("inboxes_with_messages")} & set(keys)
+        if jobs:
+            found |= {f"job:{row.id}" for row in tx.rows("read_job_states", ids=jobs)}
+        if runs:
+            found |= {f"run:{row.id}" for row in tx.rows("read_run_states", ids=runs)}
     return found

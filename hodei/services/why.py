@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from hodei.domain.job import JobSpec
+from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.domain.states import JobState
 from hodei.errors import NotFound
 from hodei.ports import Platform
+from hodei.sagas.cancellation import (
+    kill_at,
+    lease_counts_at,
+)
+from hodei.services import self_hosted
+from hodei.services.dispatch import TAKES_WORK, takes_auto
+from hodei.services.pipelines import why as pipelines_why
+from hodei.services.schedules import why
+from hodei.services.submit import missing_labels
 from hodei.storage.transaction import Row, Transaction
 
 
@@ -19,6 +30,7 @@ def explain(platform: Platform, job_id: UUID) -> dict[str, Any]:
         if job is None:
             raise NotFound(f"There is no job {job_id}. List them with: hodei job list")
         summary, details = _words(platform, tx, job)
+        details += why.of_a_firing(job) + pipelines_why.of_a_node(tx, job)
         if job.attempts > 1:
             summary += f" This is attempt {job.attempts} of the job."
             details += [
@@ -30,24 +42,69 @@ def explain(platform: Platform, job_id: UUID) -> dict[str, Any]:
         "status": job.state.lower(),
         "summary": summary,
         "details": details,
-        "since": job.state_since,
+        "since": job.state_since if _has_ended(job) else job.cancel_requested_at or job.state_since,
         "queue_position": job.queue_position,
     }
 
 
 def _words(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
     state = JobState(job.state)
+    if state.is_terminal:
+        return _ended(job), []
+    if job.cancel_requested_at is not None:
+        return _cancelling(platform, tx, job)
     if job.held:
-        return "It is a definition without a command: it waits to be executed or scheduled.", []
+        return why.of_a_held_job(tx, job)
     if state is JobState.PENDING:
         return _pending(platform, tx, job)
     if state is JobState.SCHEDULED:
         return _scheduled(tx, job)
     if state is JobState.ASSIGNED:
         return "A worker has it and is starting it.", _sagas(tx, job)
-    if state is JobState.RUNNING:
-        return _running(platform, tx, job)
-    return _ended(job), []
+    return _running(platform, tx, job)
+
+
+def _has_ended(job: Row) -> bool:
+    return JobState(job.state).is_terminal
+
+
+def _cancelling(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
+    """What a cancel waits for, and when it will wait no longer."""
+    now: datetime = tx.scalar("now")
+    waits_s = (now - job.cancel_requested_at).total_seconds()
+    asked = f"A cancel was asked for {waits_s:.0f} s ago"
+    details = _sagas(tx, job)
+    if job.state == JobState.SCHEDULED:
+        return (
+            f"{asked}; the worker that was being made for it on {job.provider_name} is undone first.",
+            details,
+        )
+    spec = JobSpec.from_json(job.spec)
+    worker = tx.row("worker_silence", id=job.worker_id)
+    silent_s = None if worker is None else worker.silent_s
+    if silent_s is not None:
+        details.append(f"Its worker was last heard of {silent_s:.0f} s ago.")
+    place = f"worker {job.worker_id} ({job.provider_name})"
+    kill = kill_at(tx, job.cancel_requested_at, spec.grace_s, spec.timeouts.cancel_s)
+    if now < kill:
+        if tx.scalar("reachable_since") is None:
+            details.append(
+                "No worker-manager is running, so its agent cannot be told or answer: hodei serve worker-manager"
+            )
+        return (
+            f"{asked}; it waits for {place} to say that the job is gone: TERM was sent, KILL follows after "
+            f"{spec.grace_s:g} s, and at {kill:%H:%M:%S} UTC its provider is told to end the worker.",
+            details,
+        )
+    last = lease_counts_at(job.cancel_requested_at, spec.grace_s, spec.timeouts.cancel_s)
+    if silent_s is not None:
+        give_up = timedelta(seconds=platform.settings.lease_over_s - float(silent_s))
+        last = max(last, now + give_up)
+    return (
+        f"{asked}; its agent does not answer, and it waits for {job.provider_name} to show {place} gone. If nobody answers, "
+        f"the worker's lease counts: by {last:%Y-%m-%d %H:%M:%S} UTC it has ended the job by its own clock.",
+        details,
+    )
 
 
 def _pending(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
@@ -57,33 +114,66 @@ def _pending(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[s
     if not platform.settings.job_controller_enabled:
         return "Dispatch is switched off (HODEI_JOB_CONTROLLER_ENABLED=0).", details
     now: datetime = tx.scalar("now")
+    last = tx.row("job_awaits_its_last_worker", id=job.id, lease_s=platform.settings.lease_over_s)
+    if last is not None:
+        return (
+            f"It waits until nothing is left of its last attempt's worker {last.id}, at the latest until "
+            f"{last.lease_ends:%H:%M:%S} UTC: two attempts never overlap.",
+            details,
+        )
     if job.due_at > now:
         return f"It is tried again in {(job.due_at - now).total_seconds():.0f} s.", details
     ahead = (job.queue_position or 1) - 1
     details.append(
         "It is the next in its queue." if ahead == 0 else f"{ahead} jobs are before it in its queue."
     )
-    if not platform.settings.provisioning_enabled:
+    spec = JobSpec.from_json(job.spec)
+    if not platform.settings.provisioning_enabled and not self_hosted.asks_for_one(spec):
         return "No new workers are made (HODEI_PROVISIONING_ENABLED=0): it waits for a free one.", details
+    providers = tx.rows("provider_list")
     wanted = [
         row
-        for row in tx.rows("provider_list")
-        if job.requested_provider in (row.name, "auto")
-        and not (job.requested_provider == "auto" and row.provider_type == "process")
+        for row in providers
+        if (job.requested_provider == row.name and row.provider_type != SELF_HOSTED)
+        or (job.requested_provider == "auto" and takes_auto(platform, row, providers))
     ]
+    fitting = [row for row in wanted if not missing_labels(spec, row)]
+    if self_hosted.asks_for_one(spec) and not fitting:
+        return _waits_for_self_hosted(tx, job, spec, providers), details
+    if wanted and not fitting:
+        labels = ", ".join(f"{key}={value}" for key, value in spec.required_labels.items())
+        return (
+            f"It waits for a provider with the labels that it requires ({labels}); {_none_has(wanted)}.",
+            details,
+        )
+    wanted = fitting
     if not wanted and job.requested_provider == "auto":
         return "It waits: there is no provider that takes jobs which name none.", details
     if not wanted:
         return f"It waits for provider {job.requested_provider}, which does not exist any more.", details
-    active = [row for row in wanted if row.status in ("ACTIVE", "DEGRADED")]
+    active = [row for row in wanted if row.status in TAKES_WORK]
     if not active:
-        row = wanted[0]
-        reason = row.status_reason or "no reason given"
-        return f"It waits for provider {row.name}, which is {row.status}: {reason}", details
+        words = [
+            f"{row.name}, which is {row.status}: {row.status_reason or 'no reason given'}" for row in wanted
+        ]
+        details += [f"It would also run on {word}" for word in words[1:]]
+        return f"It waits for provider {words[0]}", details
     if all(row.places_taken >= row.max_workers for row in active):
         names = ", ".join(f"{row.name} ({row.places_taken} of {row.max_workers} workers)" for row in active)
         return f"It waits for room: {names}.", details
     return "It waits to be dispatched. If this lasts, no controller is running: hodei status", details
+
+
+def _waits_for_self_hosted(tx: Transaction, job: Row, spec: JobSpec, providers: list[Row]) -> str:
+    theirs = next((row for row in providers if row.provider_type == SELF_HOSTED), None)
+    if theirs is not None and theirs.status not in TAKES_WORK:
+        return f"It waits for provider {theirs.name}, which is {theirs.status}: {theirs.status_reason or 'no reason given'}"
+    return self_hosted.what_is_missing(tx, spec)
+
+
+def _none_has(providers: list[Row]) -> str:
+    names = ", ".join(row.name for row in providers)
+    return f"{names} does not have them" if len(providers) == 1 else f"none of {names} has them"
 
 
 def _scheduled(tx: Transaction, job: Row) -> tuple[str, list[str]]:
@@ -95,11 +185,24 @@ def _scheduled(tx: Transaction, job: Row) -> tuple[str, list[str]]:
         return f"A worker was made for it on {provider}; it is about to get the job.", details
     if making.state == "COMPENSATING":
         return f"Making its worker on {provider} failed and is being undone: {making.error_message}", details
+    if making.step == "CreateInfrastructure" and making.metadata.get("awaits_provider"):
+        return f"It waits for {provider}, which is asked again: {making.metadata['awaits_provider']}", details
     if making.step == "CreateInfrastructure" and making.waiting_until is not None:
         return f"The image {making.metadata.get('awaits_image')} is being pulled on {provider}.", details
     if making.step == "PublishProvisionedEvent":
-        return f"Its worker on {provider} was started and has not connected yet.", details
+        return _not_connected(tx, job), details
     return f"A worker is being made for it on {provider}.", details
+
+
+def _not_connected(tx: Transaction, job: Row) -> str:
+    """How far its worker has come, as its provider shows it."""
+    worker = tx.row("worker_get", id=job.worker_id)
+    seen = {} if worker is None else worker.agent.get("infrastructure") or {}
+    if seen.get("code"):
+        return f"Its worker on {job.provider_name} does not run yet: {seen['code']}: {seen['message']}"
+    if seen.get("state") == "starting":
+        return f"Its worker on {job.provider_name} was made and does not run yet: its host prepares it."
+    return f"Its worker on {job.provider_name} was started and has not connected yet."
 
 
 def _sagas(tx: Transaction, job: Row) -> list[str]:
@@ -113,6 +216,14 @@ def _saga_words(saga: Row) -> str:
 
 def _running(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
     summary = f"It runs on worker {job.worker_id} ({job.provider_name})."
+    sagas = tx.rows("read_open_sagas_of_job", job_id=job.id)
+    lost = next((saga for saga in sagas if saga.saga_type == "RECOVERY"), None)
+    if lost is not None:
+        summary = (
+            f"Its worker {job.worker_id} ({job.provider_name}) is given up: {lost.metadata['error_message']} It is tried again, "
+            "as far as its retries reach, once nothing of that worker is left."
+        )
+        return summary, [_saga_words(saga) for saga in sagas]
     worker = tx.row("worker_get", id=job.worker_id) if job.worker_id else None
     if worker is None or worker.last_heartbeat is None:
         return summary, []

@@ -7,12 +7,15 @@ from uuid import UUID
 
 import structlog
 
+from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.errors import NotFound
 from hodei.ports import Platform
 from hodei.providers.contract import ProviderError
-from hodei.sagas.execution import JOB_ENDED
+from hodei.sagas.engine import wake_sagas_of_job
+from hodei.sagas.release import JOB_ENDED, end_infrastructure
+from hodei.services.filters import WorkerFilter
 from hodei.services.paging import Page, decode, page_of
-from hodei.storage.transaction import Row
+from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -53,37 +56,36 @@ def worker_view(row: Row) -> dict[str, Any]:
 
 
 def list_workers(
-    platform: Platform,
-    *,
-    state: list[str] | None = None,
-    provider: str | None = None,
-    cursor: str | None = None,
-    limit: int = 50,
+    platform: Platform, wanted: WorkerFilter, *, cursor: str | None = None, limit: int = 50
 ) -> Page:
     """A page of workers, newest first."""
     before_at, before_id = decode(cursor)
     with platform.database.begin() as tx:
-        rows = tx.rows(
-            "read_workers",
-            id=None,
-            states=[word.upper() for word in state] if state else None,
-            provider=provider,
-            before_at=before_at,
-            before_id=before_id,
-            limit=limit + 1,
-        )
+        rows = _read(tx, wanted, before_at=before_at, before_id=before_id, limit=limit + 1)
     return page_of(rows, limit, worker_view, at="created_at")
 
 
 def get_worker(platform: Platform, worker_id: UUID) -> dict[str, Any]:
     """One worker. Raises NotFound."""
     with platform.database.begin() as tx:
-        row = tx.row(
-            "read_workers", id=worker_id, states=None, provider=None, before_at=None, before_id=None, limit=1
-        )
-    if row is None:
+        rows = _read(tx, WorkerFilter(), id=worker_id)
+    if not rows:
         raise NotFound(f"There is no worker {worker_id}. List them with: hodei worker list")
-    return worker_view(row)
+    return worker_view(rows[0])
+
+
+def _read(tx: Transaction, wanted: WorkerFilter, **page: Any) -> list[Row]:
+    whole = {"id": None, "before_at": None, "before_id": None, "limit": 1}
+    return tx.rows(
+        "read_workers",
+        states=[word.upper() for word in wanted.state] if wanted.state else None,
+        provider=wanted.provider,
+        worker_type=wanted.worker_type,
+        since=wanted.since,
+        until=wanted.until,
+        text=wanted.text,
+        **(whole | page),
+    )
 
 
 def destroy(platform: Platform, worker_id: UUID) -> bool:
@@ -96,10 +98,20 @@ def destroy(platform: Platform, worker_id: UUID) -> bool:
         if worker is None or worker.state != "TERMINATING":
             return worker is None or worker.state == "TERMINATED"
         tx.execute("worker_destroy_tried", id=worker_id)
+        if worker.provider_type == SELF_HOSTED and not tx.scalar(
+            "self_hosted_has_left", id=worker_id, lease_s=platform.settings.lease_over_s
+        ):
+            return False  # its agent was told, and says goodbye when it has left
+    of_job = {"correlation_id": str(worker.last_job_id)} if worker.last_job_id else {}
+    with structlog.contextvars.bound_contextvars(worker_id=str(worker_id), **of_job):
+        return _destroy(platform, worker_id, worker)
+
+
+def _destroy(platform: Platform, worker_id: UUID, worker: Row) -> bool:
     try:
         if worker.provider_id is not None:
             grace_s = LEAVING_S if worker.termination_reason == JOB_ENDED else 0.0
-            platform.providers.get(worker.provider_id).stop(worker_id, grace_s=grace_s)
+            end_infrastructure(platform, worker, grace_s=grace_s)
     except ProviderError as error:
         log.warning("worker.not_destroyed", worker_id=str(worker_id), reason=str(error))
         return False
@@ -113,6 +125,8 @@ def destroy(platform: Platform, worker_id: UUID) -> bool:
                 actor="controller",
             )
             tx.after_commit(platform.courier.look)
+            if worker.last_job_id is not None:
+                wake_sagas_of_job(platform, tx, worker.last_job_id, "CANCELLATION", "TIMEOUT", "RECOVERY")
     return True
 
 

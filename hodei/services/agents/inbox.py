@@ -7,45 +7,46 @@ from typing import Any
 from uuid import UUID
 
 from hodei.domain.job import JobSpec, assignment_command
+from hodei.domain.states import WorkerState
 from hodei.ports import Platform
-from hodei.services import dispatch
+from hodei.services import dispatch, traces
 from hodei.services.agents.sessions import AgentIdentity
 from hodei.storage.transaction import Transaction
 
 POLL_S = 25.0
-LOOK_EVERY_S = POLL_S
-"""A waiting inbox is not looked at by itself: the wake-ups' sweep looks at all of a process at once."""
+NOT_YET_OPEN = (WorkerState.CREATING, WorkerState.CONNECTING)
 
 
 def poll_inbox(platform: Platform, agent: AgentIdentity, after: int, wait_s: float) -> list[dict[str, Any]]:
     """The messages above ``after``; waits for one up to ``wait_s``, holding no connection.
 
-    The first poll makes the worker READY.
+    The first poll makes the worker READY. A waiting inbox is not looked at by itself: the wake-ups' sweep looks at all of a
+    process at once.
     """
     give_up = time.monotonic() + min(wait_s, POLL_S)
-    first = True
     with platform.wakeups.listen(f"inbox:{agent.worker_id}") as ear:
-        while True:
-            with platform.database.begin() as tx:
-                if first:
-                    _opened(platform, tx, agent, after)
-                messages = _messages(platform, tx, agent, after)
-            first = False
-            remaining = give_up - time.monotonic()
-            if messages or remaining <= 0 or platform.wakeups.closing:
+        with platform.database.glance() as tx:
+            inbox = tx.row("inbox_touch", id=agent.worker_id)
+        if inbox is not None and (inbox.has_messages or inbox.state in NOT_YET_OPEN):
+            messages = _take(platform, agent, after)
+            if messages:
                 return messages
-            ear.wait(min(remaining, LOOK_EVERY_S))
+        while (remaining := give_up - time.monotonic()) > 0 and not platform.wakeups.closing:
+            if ear.wait(remaining) and (messages := _take(platform, agent, after)):
+                return messages
+    return []
 
 
-def _opened(platform: Platform, tx: Transaction, agent: AgentIdentity, after: int) -> None:
-    if after:
-        tx.execute("messages_acknowledge", worker_id=agent.worker_id, after=after)
-    if tx.execute("worker_set_ready_if_connecting", id=agent.worker_id):
-        worker = tx.row("worker_lock", id=agent.worker_id)
-        assert worker is not None
-        dispatch.worker_is_ready(platform, tx, worker)
-    else:
-        tx.execute("worker_touch_inbox", ids=[agent.worker_id])
+def _take(platform: Platform, agent: AgentIdentity, after: int) -> list[dict[str, Any]]:
+    """Forget what the agent has, open its inbox if this is its first poll, and read what it does not have yet."""
+    with platform.database.begin() as tx:
+        if after:
+            tx.execute("messages_acknowledge", worker_id=agent.worker_id, after=after)
+        if tx.execute("worker_set_ready_if_connecting", id=agent.worker_id):
+            worker = tx.row("worker_lock", id=agent.worker_id)
+            assert worker is not None
+            dispatch.worker_is_ready(platform, tx, worker)
+        return _messages(platform, tx, agent, after)
 
 
 def _messages(platform: Platform, tx: Transaction, agent: AgentIdentity, after: int) -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ def _assignment(
         "attempt": execution.attempt,
         "fence": execution.attempt,
         **assignment_command(spec),
-        "env": spec.env,
+        "env": traces.environment(platform, tx, execution.job_id, execution.attempt) | spec.env,
         "secrets": secrets,
         "timeout_s": spec.timeout_s,
         "idle_s": spec.timeouts.idle_s,

@@ -9,9 +9,12 @@ import structlog
 from hodei_agent.protocol import PROTOCOL_VERSION
 
 from hodei.domain.ids import new_id
+from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.domain.states import WorkerState
 from hodei.errors import Unauthorized, UpgradeRequired
+from hodei.observability.context import about_job
 from hodei.ports import Platform, same, token_hash
+from hodei.services import self_hosted
 from hodei.services.agents.inbox import POLL_S
 from hodei.storage.transaction import Row, Transaction
 
@@ -21,7 +24,8 @@ log = structlog.get_logger(__name__)
 def register(
     platform: Platform, worker_id: UUID, one_time_token: str, registration: dict[str, Any]
 ) -> dict[str, Any]:
-    """Exchange the one-time token for the agent's session. Idempotent for the same session token.
+    """Exchange the one-time token for the agent's session. Idempotent for the same session token, with which a self-hosted
+    worker's agent comes back after a restart.
 
     Raises Unauthorized for a token that is wrong, used, expired, or another worker's, and an event says so;
     UpgradeRequired for a newer protocol.
@@ -30,18 +34,36 @@ def register(
         raise UpgradeRequired()
     session_hash = token_hash(registration["session_token"])
     with platform.database.begin() as tx:
-        tx.row("worker_lock", id=worker_id)  # before its token, as everybody does who ends a worker
+        before = tx.row("worker_lock", id=worker_id)  # before its token, as everybody does who ends a worker
+        if before is not None and before.reserved_for is not None:
+            about_job(before.reserved_for, worker_id=worker_id)
         reason = _spend(tx, worker_id, token_hash(one_time_token), session_hash)
         if reason is None:
             agent = {name: value for name, value in registration.items() if name != "session_token"}
-            if not tx.execute("worker_set_registered", id=worker_id, agent=agent):
+            if not _write(platform, tx, before, worker_id, agent):
                 reason = "the worker is being ended"
         if reason is None:
             worker = tx.row("worker_get", id=worker_id)
             assert worker is not None
             return _session(platform, worker)
+    # what was recovered stays recovered, also when the worker itself may not come back
     _refused(platform, worker_id, reason)
     raise Unauthorized(f"This worker was not registered: {reason}.")
+
+
+def _write(
+    platform: Platform, tx: Transaction, before: Row | None, worker_id: UUID, agent: dict[str, Any]
+) -> bool:
+    """Note the agent; False when the worker is being ended. A self-hosted worker's may be another process than the one before."""
+    if before is not None and before.provider_type == SELF_HOSTED and _is_another(before, agent):
+        return self_hosted.agent_returned(platform, tx, before, agent)
+    return bool(tx.execute("worker_set_registered", id=worker_id, agent=agent))
+
+
+def _is_another(before: Row, agent: dict[str, Any]) -> bool:
+    """Whether it is not the process that registered before, but one after it."""
+    away = before.registered_at is None
+    return bool(before.agent) and (away or before.agent.get("instance") != agent.get("instance"))
 
 
 def _spend(tx: Transaction, worker_id: UUID, hashed: bytes, session_hash: bytes) -> str | None:

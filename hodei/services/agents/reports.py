@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID
 
 from hodei_agent import frames
+from hodei_agent.frames import Frame
 
 from hodei.errors import InvalidInput, NotFound, StaleAttempt
 from hodei.logs import store
+from hodei.observability.context import about_job
 from hodei.ports import Platform
 from hodei.sagas.registry import engine
 from hodei.services.agents.sessions import AgentIdentity
@@ -20,6 +23,7 @@ def _execution(tx: Transaction, agent: AgentIdentity, execution_id: UUID, fence:
     execution = tx.row("execution_for_agent", id=execution_id, worker_id=agent.worker_id)
     if execution is None:
         raise NotFound(f"There is no execution {execution_id} of this worker.")
+    about_job(execution.job_id, execution_id=execution_id, worker_id=agent.worker_id)
     current = fence == execution.attempt == execution.job_fence and execution.live
     told_before = fence == execution.attempt and execution.reported_at is not None
     if not current and not told_before:
@@ -63,6 +67,7 @@ def started(
                 {"old_state": "ASSIGNED", "new_state": "RUNNING", "attempt": fence},
                 actor="agent",
             )
+            tx.after_commit(lambda: platform.wakeups.wake(f"execution:{execution_id}"))
     return {"lease_s": platform.settings.lease_s}
 
 
@@ -71,10 +76,12 @@ def store_frames(
 ) -> int:
     """Store log frames; return the highest one up to which all are stored. Sending one again changes nothing."""
     try:
-        received = frames.split(body)
+        received = store.receive(body)
         with platform.database.begin() as tx:
             execution = _execution(tx, agent, execution_id, fence)
             acknowledged = store.append(tx, execution, received)
+            new = [frame for frame in received if execution.last_frame < frame.seq <= acknowledged]
+            tx.after_commit(lambda: _measure(platform, new))
             job_id = execution.job_id
             if execution.reported_at is not None and execution.live:  # the result was quicker than its log
                 engine(platform).wake(tx, "EXECUTION", execution.saga_id, "CompleteJob")
@@ -82,6 +89,16 @@ def store_frames(
     except frames.FrameError as error:
         raise InvalidInput(f"These are not log frames: {error}.") from error
     return acknowledged
+
+
+def _measure(platform: Platform, stored: list[Frame]) -> None:
+    meters = platform.meters
+    meters.log_bytes.inc(sum(frame.output_size for frame in stored))
+    meters.log_entries.inc(sum(frame.entries for frame in stored))
+    if stored:
+        written_us = frames.first_written_us(stored[0])
+        if written_us is not None:
+            meters.log_lag.observe(max(0.0, time.time() - written_us / 1e6))
 
 
 def report_result(
