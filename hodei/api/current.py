@@ -9,6 +9,7 @@ from flask import current_app
 
 from hodei.api.guard import Guard
 from hodei.observability.metrics import HttpMetrics
+from hodei.observability.page import PlatformFigures
 
 if TYPE_CHECKING:
     from hodei.ports import Platform
@@ -26,6 +27,7 @@ class Context:
     service: str
     guard: Guard
     metrics: HttpMetrics
+    figures: PlatformFigures
     ports: dict[str, int] = field(default_factory=dict)
 
 

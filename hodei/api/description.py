@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_openapi3 import Info, OpenAPI
+from hodei_agent.protocol import PROTOCOL_VERSION
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -30,8 +31,17 @@ _PROTOCOL = {
     "name": "Hodei-Protocol",
     "in": "header",
     "description": "The version that the agent speaks; one newer than the server's is refused with 426.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 1},
+    "schema": {"type": "integer", "minimum": 1, "maximum": PROTOCOL_VERSION, "default": 1},
 }
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema: it may be left out, but a query or a header has no way to say null."""
+    schema = {name: value for name, value in schema.items() if name != "title"}
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return kinds[0] | {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return schema
 
 
 class DescribedApp(OpenAPI):
@@ -68,6 +78,6 @@ class DescribedApp(OpenAPI):
         if operation.get("security") == [{"operator": []}] and not self._has_token:
             operation["security"] = []
         for parameter in operation.get("parameters", ()):
-            parameter["schema"].pop("title", None)
+            parameter["schema"] = _without_null(parameter["schema"])
         if path.startswith(AGENT_PREFIX):
             operation.setdefault("parameters", []).append(_PROTOCOL)

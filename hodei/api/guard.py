@@ -8,20 +8,19 @@ So those decide, and then the token.
 from __future__ import annotations
 
 import hmac
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import Request
 
 from hodei.api.listeners import AGENT_PREFIX, ENVIRON_KEY
-from hodei.errors import ConfigurationError, Forbidden, Unauthorized
+from hodei.errors import Forbidden, Unauthorized
+from hodei.exposure import LOOPBACK_NAMES, host_in, is_address, is_loopback
 from hodei.settings import Settings
 
 MAX_JSON_BYTES = 1024**2
 MAX_FRAMES_BYTES = 4 * 1024**2 + 64 * 1024
 """What the protocol allows, and some room for a last frame's header."""
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 WORKERS_NAMES = frozenset({"host.docker.internal"})
 OPEN_PATHS = ("/health", "/openapi.json", "/swagger-ui")
 """Without a token: a liveness probe has none, and a browser that opens the description cannot send one."""
@@ -89,17 +88,6 @@ class Guard:
             )
 
 
-def check_exposure(settings: Settings) -> None:
-    """Raises ConfigurationError when everybody on the network could run commands here without a token."""
-    if settings.api_token or settings.allow_unauthenticated or is_loopback(settings.bind):
-        return
-    raise ConfigurationError(
-        f"HODEI_BIND={settings.bind} would let everybody who reaches it run commands: set HODEI_API_TOKEN "
-        "(or HODEI_ALLOW_UNAUTHENTICATED=1 where the network is trusted).",
-        field="HODEI_BIND",
-    )
-
-
 def bearer(request: Request) -> str | None:
     """The bearer token of the request, if it has one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -109,31 +97,6 @@ def bearer(request: Request) -> str | None:
 def is_open(path: str) -> bool:
     """True for what is answered without a token."""
     return any(path == known or path.startswith(f"{known}/") for known in OPEN_PATHS)
-
-
-def host_in(value: str) -> str:
-    """The host of ``host``, ``host:port``, ``[v6]:port`` or a URL, in lower case; empty without one."""
-    netloc = urlsplit(value).netloc if "://" in value else value
-    if is_address(netloc):
-        return netloc.lower()
-    try:
-        return (urlsplit(f"//{netloc}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def is_address(host: str) -> bool:
-    """True for a literal IP address, which no DNS answer can rebind."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """True for names and addresses that only this machine has."""
-    return host in LOOPBACK_NAMES or (is_address(host) and ip_address(host).is_loopback)
 
 
 def _is_link_to_docs(request: Request) -> bool:

@@ -28,11 +28,12 @@ BACKLOG = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """An open socket and what it is for."""
+    """An open socket and what it is for. ``shared``: many workers may come from one address (a Kubernetes node)."""
 
     service: str
     socket: socket.socket
     agents_only: bool = False
+    shared: bool = False
 
     @property
     def host(self) -> str:
@@ -48,7 +49,9 @@ class Listener:
         return self.host in ("0.0.0.0", "::")
 
 
-def listen(service: str, host: str, port: int, *, agents_only: bool = False) -> Listener:
+def listen(
+    service: str, host: str, port: int, *, agents_only: bool = False, shared: bool = False
+) -> Listener:
     """Open a socket; port 0 is any free one. Raises PortTaken, naming the setting and what holds the port."""
     variable = f"HODEI_{service.upper().replace('-', '_')}_PORT"
     try:
@@ -68,7 +71,7 @@ def listen(service: str, host: str, port: int, *, agents_only: bool = False) -> 
     except OSError as error:
         opened.close()
         raise PortTaken(_refusal(service, host, port, variable, error), field=variable) from None
-    return Listener(service=service, socket=opened, agents_only=agents_only)
+    return Listener(service=service, socket=opened, agents_only=agents_only, shared=shared)
 
 
 def _refusal(service: str, host: str, port: int, variable: str, error: OSError) -> str:
@@ -86,7 +89,13 @@ class Dispatcher:
 
     def __init__(self, apps: Mapping[str, Callable[..., Any]], listeners: Iterable[Listener]) -> None:
         self._apps = dict(apps)
-        self._listeners = {(listener.host, str(listener.port)): listener for listener in listeners}
+        self._listeners: dict[tuple[str, str], Listener] = {}
+        for listener in listeners:
+            self.add(listener)
+
+    def add(self, listener: Listener) -> None:
+        """Answer what comes through this one, too."""
+        self._listeners[listener.host, str(listener.port)] = listener
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         listener = self._listeners.get((environ["SERVER_NAME"], environ["SERVER_PORT"]))

@@ -29,14 +29,18 @@ TAGS = {
 }
 
 _REASONS = {
-    400: "The body is not valid JSON.",
+    400: "The body is not valid JSON, or what was sent is not HTTP.",
     401: "The token is missing or wrong.",
     403: "The Host or the origin of the request is not allowed.",
     404: "There is no such thing.",
+    408: "The request came too slowly and was given up.",
     409: "The state of the thing does not allow this; code `stale_attempt`: the attempt was superseded.",
+    410: "It was there and has expired.",
     413: "The body is too large.",
+    414: "The address is too long.",
     415: "The body has another content type than this address takes.",
     422: "The request is not valid; `field` names what is wrong.",
+    431: "The headers are too large.",
     426: "The agent speaks a newer protocol than this server.",
     500: "Something went wrong in the server.",
     503: "The database cannot be reached.",
@@ -125,9 +129,9 @@ def _problem_answer(status: int) -> dict[str, Any]:
 
 
 def _usual_problems(kinds: dict[str, type[BaseModel]]) -> set[int]:
-    statuses = {401, 403, 422, 500, 503}
+    statuses = {400, 401, 403, 414, 422, 431, 500, 503}
     if "body" in kinds:
-        statuses |= {400, 413, 415}
+        statuses |= {408, 413, 415}
     if "path" in kinds:
         statuses |= {404}
     return statuses
@@ -170,5 +174,6 @@ def _validating(view: Callable, kinds: dict[str, type[BaseModel]]) -> Callable:
 
 
 def _operation_id(*, name: str, path: str, method: str, bp_name: str = "") -> str:
-    words = re.sub(r"[^a-z0-9]+", " ", f"{bp_name} {name}".lower()).split()
+    """The view's own name, as a client's method would be called: `list_jobs` is `listJobs`."""
+    words = re.sub(r"[^a-z0-9]+", " ", name.lower()).split()
     return "".join([words[0], *(word.capitalize() for word in words[1:])])

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from hodei.api.guard import check_exposure
 from hodei.api.listeners import Dispatcher, Listener, listen
-from hodei.errors import PortTaken
+from hodei.errors import HodeiError, PortTaken
+from hodei.exposure import check_exposure
 from hodei.observability.logs import configure_logging
 from hodei.settings import Settings
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from hodei.services.presence import Presence
 
 STACK_BYTES = 512 * 1024
-AgentBinds = Iterable[tuple[str, int]] | Callable[["Platform"], Iterable[tuple[str, int]]]
+LOOK_FOR_DOORS_S = 5.0
+"""How often the addresses where workers come from are asked for again."""
+
+AgentBind = tuple[str, int] | tuple[str, int, bool]
+"""Host, port, and whether many workers may come from one address there."""
+
+AgentBinds = Iterable[AgentBind] | Callable[["Platform"], Iterable[AgentBind]]
 
 log = structlog.get_logger("hodei.server")
 
@@ -50,12 +56,16 @@ def run(
 
     platform = open_platform(settings, role=services[0] if len(services) == 1 else "all")
     door: Presence | None = None
+    agent_doors: AgentDoors | None = None
     try:
         if "worker-manager" in services:
-            listeners += _open_agent_listeners(platform, listeners, agent_binds or bridge_binds)
+            agent_doors = AgentDoors(platform, listeners, agent_binds or bridge_binds)
+            listeners += agent_doors.open()
             door = Presence(platform.database, "door", new_owner()).start()
-        _serve(platform, services, listeners, ready_file)
+        _serve(platform, services, listeners, ready_file, agent_doors)
     finally:
+        if agent_doors is not None:
+            agent_doors.close()
         if door is not None:
             door.stop()
         platform.close()
@@ -82,49 +92,100 @@ def open_listeners(settings: Settings, services: Sequence[str]) -> list[Listener
     return listeners
 
 
-def _open_agent_listeners(platform: Platform, own: list[Listener], binds: AgentBinds) -> list[Listener]:
-    """Where workers come from. An address that cannot be opened is said, and does not stop the service."""
-    manager = next(listener for listener in own if listener.service == "worker-manager")
-    opened: list[Listener] = []
-    for host, port in binds(platform) if callable(binds) else binds:
-        if manager.is_wildcard and port in (0, manager.port):
-            continue
-        try:
-            opened.append(listen("worker-manager", host, port or manager.port, agents_only=True))
-        except PortTaken as error:
-            log.warning("agents cannot be listened for", address=f"{host}:{port}", reason=error.message)
-    return opened
+class AgentDoors:
+    """The addresses where workers come from. They are asked for again and again: Docker may come up after us, elsewhere than it
+    usually is, and a provider may be added."""
+
+    def __init__(self, platform: Platform, own: Sequence[Listener], binds: AgentBinds) -> None:
+        self._platform = platform
+        self._manager = next(listener for listener in own if listener.service == "worker-manager")
+        self._binds = binds
+        self._known: set[tuple[str, int]] = set()
+        self._closing = threading.Event()
+
+    def open(self) -> list[Listener]:
+        """Open those that are new. One that cannot be opened is said, once, and does not stop the service."""
+        opened: list[Listener] = []
+        binds = self._binds
+        for host, port, *shared in binds(self._platform) if callable(binds) else binds:
+            address = (host, port or self._manager.port)
+            if address in self._known or (self._manager.is_wildcard and address[1] == self._manager.port):
+                continue
+            self._known.add(address)
+            try:
+                opened.append(listen("worker-manager", *address, agents_only=True, shared=any(shared)))
+            except PortTaken as error:
+                log.warning(
+                    "agents cannot be listened for", address=f"{host}:{address[1]}", reason=error.message
+                )
+        return opened
+
+    def watch(self, opened: Callable[[Listener], None]) -> None:
+        """Look for new ones from now on, in a thread; ``opened`` is called with each."""
+        threading.Thread(target=self._watch, args=(opened,), name="agent doors", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closing.set()
+
+    def _watch(self, opened: Callable[[Listener], None]) -> None:
+        while not self._closing.wait(LOOK_FOR_DOORS_S):
+            try:
+                for listener in self.open():
+                    opened(listener)
+                    _say(listener)
+            except HodeiError as error:  # the database is away
+                log.debug("agent doors not looked for", reason=error.message)
 
 
 def _serve(
-    platform: Platform, services: Sequence[str], listeners: Sequence[Listener], ready_file: Path | None
+    platform: Platform,
+    services: Sequence[str],
+    listeners: Sequence[Listener],
+    ready_file: Path | None,
+    agent_doors: AgentDoors | None,
 ) -> None:
     from hodei.api.app import create_app
     from hodei.api.server import Server
-    from hodei.observability.memory import give_back_memory
+    from hodei.observability.memory import ShortPauses, give_back_memory
     from hodei.observability.metrics import HttpMetrics
+    from hodei.observability.page import PlatformFigures
+    from hodei.services import figures
 
     threading.stack_size(STACK_BYTES)
-    metrics = HttpMetrics()
+    metrics, read = HttpMetrics(), PlatformFigures(lambda: figures.read(platform))
     ports = {listener.service: listener.port for listener in listeners if not listener.agents_only}
-    apps = {service: create_app(platform, service, metrics=metrics, ports=ports) for service in services}
+    apps = {
+        service: create_app(platform, service, metrics=metrics, figures=read, ports=ports)
+        for service in services
+    }
+    dispatcher = Dispatcher(apps, listeners)
     server = Server(
-        Dispatcher(apps, listeners),
+        dispatcher,
         listeners,
         threads=platform.settings.http_threads,
         stopping=platform.wakeups.close,
     )
     for listener in listeners:
-        log.info(
-            "listening",
-            url=_url(listener),
-            listens_for="agents" if listener.agents_only else listener.service,
-        )
+        _say(listener)
+
+    def opened(listener: Listener) -> None:
+        dispatcher.add(listener)
+        server.add(listener)
+
+    if agent_doors is not None:
+        agent_doors.watch(opened)
     give_back_memory()
+    ShortPauses().start()
     if ready_file is not None:
         _write_ready_file(ready_file, listeners)
     server.serve()
     log.info("stopped")
+
+
+def _say(listener: Listener) -> None:
+    listens_for = "agents" if listener.agents_only else listener.service
+    log.info("listening", url=_url(listener), listens_for=listens_for)
 
 
 def _write_ready_file(path: Path, listeners: Sequence[Listener]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,6 +16,13 @@ from hodei.api.problems import MalformedBody
 from hodei.api.serialise import JSON_TYPE
 from hodei.errors import HodeiError, InvalidInput, NotFound, UnsupportedMediaType
 
+_NUMBERS = (
+    (int, re.compile(r"-?[0-9]{1,19}"), "a whole number"),
+    (float, re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?"), "a number of seconds"),
+)
+_MAYBE_WHOLE = re.compile(rb"[0-9](\.0|[eE])")
+_EXACT_BELOW = 2**53
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -22,9 +31,29 @@ def body_as(model: type[Model]) -> Model:
     if request.mimetype != JSON_TYPE:
         raise UnsupportedMediaType()
     try:
-        return model.model_validate_json(whole_body())
+        return model.model_validate_json(_with_whole_numbers(whole_body()))
     except ValidationError as error:
         raise refusal(error, model) from None
+
+
+def _with_whole_numbers(body: bytes) -> bytes:
+    """JSON has one kind of number: 2.0 is as whole as 2 (JSON Schema 2020-12, 6.3), but not for strict models."""
+    if not _MAYBE_WHOLE.search(body):
+        return body
+    try:
+        document = json.loads(body, parse_float=_number, parse_constant=_no_number)
+        return json.dumps(document).encode()
+    except (ValueError, RecursionError):
+        return body  # the model says what is wrong with it
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < _EXACT_BELOW else value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
 
 
 def whole_body() -> bytes:
@@ -47,11 +76,21 @@ def query_as(model: type[Model]) -> Model:
         elif len(values) > 1:
             raise InvalidInput(f"{name} is given more than once.", field=name)
         else:
+            _check_number(name, values[0], None if field is None else field.annotation)
             given[name] = values[0]
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise refusal(error, model) from None
+        refused = refusal(error, model)
+        refused.field = refused.field and refused.field.partition(".")[0]  # which of several is not said
+        raise refused from None
+
+
+def _check_number(name: str, text: str, annotation: Any) -> None:
+    """What Python would read as a number, such as 1_0, is none to anybody else. Raises InvalidInput."""
+    for kind, form, words in _NUMBERS:
+        if (annotation is kind or kind in getattr(annotation, "__args__", ())) and not form.fullmatch(text):
+            raise InvalidInput(f"{name} should be {words}.", field=name)
 
 
 def header_as(model: type[Model]) -> Model:
@@ -101,6 +140,10 @@ def _sentence(error: ErrorDetails, field: str | None, model: type[BaseModel]) ->
     if kind == "value_error":
         message = message.removeprefix("Value error, ")
         return message if message.endswith((".", "?")) else f"{field} {message}."
+    if kind in ("too_long", "too_short"):
+        most = kind == "too_long"
+        number = error.get("ctx", {}).get("max_length" if most else "min_length")
+        return f"{field or 'The body'} must have at {'most' if most else 'least'} {number} entries."
     if field is None and kind == "model_type":
         return "The body must be a JSON object."
     for subject in ("Input ", "String ", "List ", "Dictionary ", "Value "):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+
+from hodei.domain.self_hosted import SELF_HOSTED
 
 _REGISTRY = {
     "CREATING": "starting",
@@ -15,6 +18,16 @@ _REGISTRY = {
 }
 
 
-def as_registered(worker: dict[str, Any]) -> dict[str, Any]:
-    """The worker with the status that the registry shows."""
-    return worker | {"status": _REGISTRY[worker["state"]]}
+def as_registered(worker: dict[str, Any], *, lost_after_s: float) -> dict[str, Any]:
+    """The worker with the status that the registry shows, and when it was entered.
+
+    A self-hosted one that is entered is online until nothing was heard of it for ``lost_after_s``.
+    """
+    status = _REGISTRY[worker["state"]]
+    if worker["provider_type"] == SELF_HOSTED and status != "offline":
+        heard_at = worker["last_heartbeat"] or worker["created_at"]
+        if isinstance(heard_at, str):  # an answer that was kept under an Idempotency-Key
+            heard_at = datetime.fromisoformat(heard_at)
+        silent_s = (datetime.now(UTC) - heard_at).total_seconds()
+        status = "online" if silent_s < lost_after_s else "offline"
+    return worker | {"status": status, "registered_at": worker["created_at"]}

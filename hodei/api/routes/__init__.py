@@ -11,11 +11,13 @@ def routes_of(service: str) -> list[Routes]:
 
     system_routes = [system.routes, system.open_routes]
     if service == "orchestrator":
-        from hodei.api.routes import events, job_records, jobs, providers, sagas
+        from hodei.api.routes import events, job_records, jobs, logs, pipelines, providers, sagas
 
         return [
             jobs.routes,
             job_records.routes,
+            logs.job_routes,
+            pipelines.routes,
             providers.routes,
             events.routes,
             sagas.routes,
@@ -23,9 +25,9 @@ def routes_of(service: str) -> list[Routes]:
             *system_routes,
         ]
     if service == "scheduler":
-        from hodei.api.routes import queue, registry
+        from hodei.api.routes import queue, registry, schedules
 
-        return [queue.routes, registry.routes, *system_routes]
-    from hodei.api.routes import agent, executions, workers
+        return [schedules.routes, queue.routes, registry.routes, *system_routes]
+    from hodei.api.routes import agent, executions, logs, workers
 
-    return [workers.routes, executions.routes, agent.routes, *system_routes]
+    return [workers.routes, executions.routes, logs.execution_routes, agent.routes, *system_routes]

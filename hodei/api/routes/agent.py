@@ -40,7 +40,7 @@ _FRAMES_BODY = {
 
 
 @routes.route_of("POST", "/register", {200: Registered}, problems=(404, 409, 426))
-def register(body: Registration) -> Response:
+def register_agent(body: Registration) -> Response:
     """Spend the one-time token and begin a session"""
     if body.protocol > PROTOCOL_VERSION:
         raise UpgradeRequired()
@@ -49,20 +49,20 @@ def register(body: Registration) -> Response:
 
 
 @routes.route_of("GET", "/inbox", {200: Inbox}, problems=(409, 426))
-def inbox(query: InboxQuery) -> Response:
+def poll_inbox(query: InboxQuery) -> Response:
     """Wait for messages; the first call makes the worker READY"""
     messages = agents.poll_inbox(platform(), _agent(), query.after, query.wait_s)
     return json_response({"messages": messages})
 
 
 @routes.route_of("POST", "/executions/<execution_id>/accept", {200: Done}, problems=(409, 426))
-def accept(path: ExecutionPath, body: Accepting) -> Response:
+def accept_execution(path: ExecutionPath, body: Accepting) -> Response:
     """Ask, before anything is started, whether the attempt is still wanted"""
     return json_response(agents.accept(platform(), _agent(), path.execution_id, body.fence))
 
 
 @routes.route_of("POST", "/executions/<execution_id>/started", {200: Done}, problems=(409, 426))
-def started(path: ExecutionPath, body: Started) -> Response:
+def note_started(path: ExecutionPath, body: Started) -> Response:
     """Say that the job's process is there"""
     return json_response(
         agents.started(platform(), _agent(), path.execution_id, body.fence, body.pid, body.at)
@@ -97,13 +97,13 @@ def report_result(path: ExecutionPath, body: Result) -> Response:
 
 
 @routes.route_of("POST", "/heartbeat", {200: Lease}, problems=(409, 426))
-def heartbeat(body: Heartbeat) -> Response:
+def send_heartbeat(body: Heartbeat) -> Response:
     """Say that the agent lives"""
     return json_response(agents.heartbeat(platform(), _agent(), body.model_dump()))
 
 
 @routes.route_of("POST", "/goodbye", {200: Done}, problems=(409, 426))
-def goodbye(body: Goodbye) -> Response:
+def say_goodbye(body: Goodbye) -> Response:
     """Say that the agent leaves"""
     return json_response(agents.goodbye(platform(), _agent(), body.reason))
 

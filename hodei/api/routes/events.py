@@ -16,12 +16,5 @@ routes = Routes("events", "JobExecutionService")
 @routes.route_of("GET", "/events", {200: described(EventList, headers=LINK)})
 def list_events(query: EventsQuery) -> Response:
     """List events, oldest first"""
-    page = history.list_events(
-        platform(),
-        event_type=query.event_type,
-        aggregate_id=query.aggregate_id,
-        correlation_id=query.correlation_id,
-        cursor=query.cursor,
-        limit=query.limit,
-    )
+    page = history.list_events(platform(), query.wanted(), cursor=query.cursor, limit=query.limit)
     return page_response(page)

@@ -12,12 +12,12 @@ from hodei.api.schemas.common import JobPath, OnceHeader
 from hodei.api.schemas.job_in import BatchIn, JobIn
 from hodei.api.schemas.job_out import Job, JobList, JobQuery, JobsQuery, Why
 from hodei.api.serialise import json_response
-from hodei.errors import InvalidInput
-from hodei.services import jobs, submit, why
+from hodei.services import cancel, delete, jobs, retry, submit, why
 from hodei.services.idempotency import RequestKey
 
 routes = Routes("jobs", "JobExecutionService")
 
+_DELETED = {"description": "It is gone."}
 _LOCATION = {"Location": {"description": "The job's address.", "schema": {"type": "string"}}}
 
 
@@ -51,16 +51,7 @@ def _key(scope: str, header: OnceHeader, body: BaseModel) -> RequestKey | None:
 @routes.route_of("GET", "/jobs", {200: described(JobList, headers=LINK)})
 def list_jobs(query: JobsQuery) -> Response:
     """List jobs"""
-    page = jobs.list_jobs(
-        platform(),
-        status=[str(status) for status in query.status] if query.status else None,
-        label=_labels(query.label),
-        name=query.name,
-        pipeline_id=query.pipeline_id,
-        cursor=query.cursor,
-        limit=query.limit,
-    )
-    return page_response(page)
+    return page_response(jobs.list_jobs(platform(), query.wanted(), cursor=query.cursor, limit=query.limit))
 
 
 @routes.route_of("GET", "/jobs/<job_id>", {200: Job})
@@ -71,19 +62,33 @@ def get_job(path: JobPath, query: JobQuery) -> Response:
     return json_response(jobs.get_job(platform(), path.job_id))
 
 
+@routes.route_of("POST", "/jobs/<job_id>/cancel", {202: Job}, problems=(409,))
+def cancel_job(path: JobPath) -> Response:
+    """Cancel a job
+
+    The wish is noted at once (`cancel_requested_at`); the job is `cancelled` when nothing of it lives any more. A result
+    that comes before the kill wins. Asked again it answers the same; 409 when the job has ended otherwise.
+    """
+    return json_response(cancel.cancel_job(platform(), path.job_id, actor=OPERATOR), 202)
+
+
+@routes.route_of("POST", "/jobs/<job_id>/retry", {202: Job}, problems=(409,))
+def retry_job(header: OnceHeader, path: JobPath) -> Response:
+    """Try a job again that failed, timed out or was cancelled"""
+    key = None
+    if header.key is not None:
+        key = RequestKey.of(f"POST /jobs/{path.job_id}/retry", header.key, b"")
+    return json_response(retry.retry_job(platform(), path.job_id, actor=OPERATOR, key=key), 202)
+
+
+@routes.route_of("DELETE", "/jobs/<job_id>", {204: _DELETED}, problems=(409,))
+def delete_job(path: JobPath) -> Response:
+    """Delete a job that has ended, or a definition that is held, with its attempts and logs"""
+    delete.delete_job(platform(), path.job_id, actor=OPERATOR)
+    return Response(status=204)
+
+
 @routes.route_of("GET", "/jobs/<job_id>/why", {200: Why})
-def explain(path: JobPath) -> Response:
+def explain_job(path: JobPath) -> Response:
     """Ask why a job is where it is"""
     return json_response(why.explain(platform(), path.job_id))
-
-
-def _labels(given: list[str] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    labels = {}
-    for item in given:
-        key, separator, value = item.partition("=")
-        if not separator or not key:
-            raise InvalidInput("label is KEY=VALUE, such as label=team=data.", field="label")
-        labels[key] = value
-    return labels

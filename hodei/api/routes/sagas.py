@@ -18,14 +18,7 @@ routes = Routes("sagas", "JobExecutionService")
 @routes.route_of("GET", "/sagas", {200: described(SagaList, headers=LINK)})
 def list_sagas(query: SagasQuery) -> Response:
     """List sagas"""
-    page = history.list_sagas(
-        platform(),
-        state=None if query.state is None else str(query.state),
-        saga_type=query.type,
-        job_id=query.job_id,
-        cursor=query.cursor,
-        limit=query.limit,
-    )
+    page = history.list_sagas(platform(), query.wanted(), cursor=query.cursor, limit=query.limit)
     return page_response(page)
 
 

@@ -15,7 +15,7 @@ from hodei.api.schemas.job_out import Summary
 from hodei.api.schemas.places import Health
 from hodei.api.serialise import json_response
 from hodei.errors import HodeiError
-from hodei.observability.metrics import CONTENT_TYPE
+from hodei.observability.page import CONTENT_TYPE, page
 from hodei.services import health, summary
 
 summary_routes = Routes("summary", "MetricsService")
@@ -53,8 +53,8 @@ def get_health() -> Response:
 def get_metrics() -> Response:
     """Metrics for Prometheus"""
     here = context()
-    page = here.metrics.page(lambda: summary.summary(here.platform))
-    return Response(page, content_type=CONTENT_TYPE)
+    text = page(here.metrics.registry, here.platform.meters.registry, here.figures)
+    return Response(text, content_type=CONTENT_TYPE)
 
 
 @open_routes.route_of(

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from hodei_agent.protocol import PROTOCOL_VERSION
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from hodei.api.schemas.common import Out, Query, QueryInt, QuerySeconds
+from hodei.api.schemas.common import Out, Query
 
 BIG = 2**63 - 1
 
@@ -17,7 +18,15 @@ def _storable(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-AgentText = Annotated[str, BeforeValidator(_storable), Field(max_length=8192)]
+def _outputs(value: Any) -> Any:
+    """No result is lost because of what a job hands on: what cannot be stored is left out."""
+    if not isinstance(value, dict):
+        return {}
+    return {str(_storable(key)): _storable(text) for key, text in value.items() if isinstance(text, str)}
+
+
+AgentText = Annotated[str, Field(max_length=8192), BeforeValidator(_storable)]
+Outputs = Annotated[dict[str, str], BeforeValidator(_outputs)]
 Count = Annotated[int, Field(ge=0, le=BIG)]
 Fence = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -33,12 +42,16 @@ class Registration(AgentIn):
     """An agent's first call."""
 
     worker_id: UUID
-    protocol: int = Field(ge=1, le=1_000_000, examples=[1])
+    protocol: int = Field(ge=1, le=1_000_000, examples=[1], json_schema_extra={"maximum": PROTOCOL_VERSION})
     agent_version: AgentText
     session_token: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", json_schema_extra={"writeOnly": True})
     hostname: AgentText = ""
     pid: Count = 0
     boot_id: AgentText | None = None
+    instance: AgentText | None = Field(
+        None,
+        description="Another one for each process: a self-hosted worker's agent is started again and again.",
+    )
     python: AgentText = ""
     shells: list[AgentText] = Field([], max_length=16)
     cgroup: int | None = Field(None, ge=0, le=2)
@@ -65,8 +78,8 @@ class Registered(Out):
 class InboxQuery(Query):
     """From where on, and how long to wait."""
 
-    after: QueryInt = Field(0, ge=0, le=2**62)
-    wait_s: QuerySeconds = Field(0.0, ge=0, le=60)
+    after: int = Field(0, ge=0, le=2**62)
+    wait_s: float = Field(0.0, ge=0, le=60)
 
 
 class Message(Out):
@@ -99,7 +112,7 @@ class Started(AgentIn):
 class FramesQuery(Query):
     """The attempt that is meant."""
 
-    fence: QueryInt = Field(ge=0, le=2**31 - 1)
+    fence: int = Field(ge=0, le=2**31 - 1)
 
 
 class Acknowledged(Out):
@@ -139,6 +152,8 @@ class Result(AgentIn):
     dropped_bytes: Count = 0
     truncated: bool = False
     usage: dict[AgentText, Amount | None] = {}
+    outputs: Outputs = {}
+    outputs_problem: AgentText | None = None
 
 
 class Beating(AgentIn):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,6 +11,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 NOT_NUL = r"^[^\u0000]*$"
 ONE_YEAR_S = 366 * 86_400
+MOMENT = (
+    r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|[smhd])?"
+    r"|[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]|29|3[01])(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+    r"(Z|[+ -]([01][0-9]|2[0-3]):[0-5][0-9])?)?)$"
+)
+FIRST_MOMENT = datetime(1, 1, 1, tzinfo=UTC)
+_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def _no_nul(value: str) -> str:
@@ -19,24 +26,41 @@ def _no_nul(value: str) -> str:
     return value
 
 
-def _digits(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,18}", value):
-        raise ValueError("should be a whole number")
-    return value
-
-
-def _decimal(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", value):
-        raise ValueError("should be a number of seconds")
-    return value
+def moment(value: Any) -> Any:
+    """A time as in RFC 3339 (UTC when it says no offset), or how long ago; longer than the calendar knows is its beginning."""
+    if not isinstance(value, str) or not re.fullmatch(MOMENT, value):
+        raise ValueError(
+            "should be a time such as 2026-03-01T12:00:00Z, or how long ago, such as 30s, 5m, 2h or 7d"
+        )
+    ago = re.fullmatch(r"([0-9.]+)(ms|[smhd])?", value)
+    try:
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        at = datetime.fromisoformat(value.replace(" ", "+"))  # a + that came as such in a query is a blank
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        return FIRST_MOMENT
+    except ValueError:
+        raise ValueError("is no day of the calendar") from None
 
 
 Text = Annotated[str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": NOT_NUL})]
-QueryInt = Annotated[int, BeforeValidator(_digits)]
-QuerySeconds = Annotated[float, BeforeValidator(_decimal)]
 Time = Annotated[
     datetime,
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00.123456Z"]}),
+]
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(moment),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": MOMENT,
+            "examples": ["2026-03-01T12:00:00Z", "30m", "7d"],
+        }
+    ),
 ]
 
 
@@ -55,9 +79,19 @@ class Query(BaseModel):
 class PageQuery(Query):
     """How lists are paged."""
 
-    limit: QueryInt = Field(50, ge=1, le=500, description="How many at most.")
+    limit: int = Field(50, ge=1, le=500, description="How many at most.")
     cursor: str | None = Field(
         None, min_length=1, max_length=512, description="From the Link header of the page before."
+    )
+
+
+class FilterQuery(PageQuery):
+    """How lists are narrowed by time and text."""
+
+    since: Moment | None = Field(None, description="Only from then on: a time, or how long ago.")
+    until: Moment | None = Field(None, description="Only before then: a time, or how long ago.")
+    text: Text | None = Field(
+        None, min_length=1, max_length=200, description="Only what holds this text, in any case."
     )
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, RootModel
+from pydantic import AfterValidator, Field, RootModel
 
 from hodei.api.schemas.common import (
     Failure,
+    FilterQuery,
     LogTotals,
     Out,
     PageQuery,
     Query,
-    QueryInt,
-    QuerySeconds,
     Text,
     Time,
 )
+from hodei.services.filters import JobFilter
 
 
 class JobStatus(StrEnum):
@@ -67,6 +67,7 @@ class Job(Out):
     env: dict[str, str]
     secret_env: list[str]
     provider: str
+    required_labels: dict[str, str]
     cpu: float | None
     memory: int | None
     timeout_s: float | None
@@ -76,6 +77,12 @@ class Job(Out):
     priority: int
     labels: dict[str, str]
     pipeline_id: UUID | None
+    pipeline_run_id: UUID | None
+    pipeline_node: str | None = Field(description="Its node in that run.")
+    schedule_id: UUID | None
+    scheduled_for: Time | None = Field(
+        description="The time that a schedule named for it; null: not fired by one."
+    )
     timeouts: TimeoutsOut
     status: JobStatus
     status_code: int = Field(ge=0, le=7)
@@ -86,6 +93,7 @@ class Job(Out):
     provider_type: str | None
     worker_id: UUID | None
     exit_code: int | None
+    outputs: dict[str, str] = Field(description="What it wrote to $HODEI_OUTPUT.")
     error: Failure | None
     created_at: Time
     started_at: Time | None
@@ -103,22 +111,70 @@ class JobList(RootModel[list[Job]]):
 class JobQuery(Query):
     """Whether to wait for the job's end."""
 
-    wait: QuerySeconds | None = Field(
+    wait: float | None = Field(
         None, ge=0, le=300, description="Answer when the job ends, at the latest after so many seconds."
     )
 
 
-class JobsQuery(PageQuery):
-    """Which jobs."""
+def _label(value: str) -> str:
+    key, separator, _ = value.partition("=")
+    if not separator or not key:
+        raise ValueError("label is KEY=VALUE, such as label=team=data.")
+    return value
+
+
+Label = Annotated[
+    str,
+    AfterValidator(_label),
+    Field(max_length=400, json_schema_extra={"pattern": r"^[^=\u0000]+=[^\u0000]*$"}),
+]
+
+
+class QueueQuery(PageQuery):
+    """Which of the jobs that wait."""
+
+    label: list[Label] | None = Field(None, description="All of these, each KEY=VALUE.")
+    provider: Text | None = Field(
+        None, min_length=1, max_length=253, description="The provider that was asked for, or `auto`."
+    )
+    text: Text | None = Field(
+        None, min_length=1, max_length=200, description="Only what holds this text, in any case."
+    )
+
+    def wanted(self) -> JobFilter:
+        """The same for the use case."""
+        return JobFilter(label=_labels(self.label), provider=self.provider, text=self.text)
+
+
+class JobsQuery(FilterQuery):
+    """Which jobs. The text is looked for in name, command and error; the times are of `created_at`."""
 
     status: list[JobStatus] | None = Field(None, description="Any of these.")
-    label: list[str] | None = Field(
-        None,
-        description="All of these, each KEY=VALUE.",
-        json_schema_extra={"items": {"type": "string", "pattern": "^[^=]+=.*$"}},
-    )
+    label: list[Label] | None = Field(None, description="All of these, each KEY=VALUE.")
     name: Text | None = Field(None, min_length=1, max_length=255)
+    provider: Text | None = Field(
+        None, min_length=1, max_length=253, description="The provider that was asked for, or `auto`."
+    )
     pipeline_id: UUID | None = None
+    schedule_id: UUID | None = None
+
+    def wanted(self) -> JobFilter:
+        """The same for the use case."""
+        return JobFilter(
+            since=self.since,
+            until=self.until,
+            text=self.text,
+            status=[str(status) for status in self.status] if self.status else None,
+            label=_labels(self.label),
+            name=self.name,
+            provider=self.provider,
+            pipeline_id=self.pipeline_id,
+            schedule_id=self.schedule_id,
+        )
+
+
+def _labels(given: list[str] | None) -> dict[str, str] | None:
+    return dict(item.split("=", 1) for item in given) if given else None
 
 
 class Why(Out):
@@ -132,44 +188,27 @@ class Why(Out):
     queue_position: int | None
 
 
-class LogEntry(Out):
-    """A line that a job wrote; ``partial``: it goes on in the stream's next entry."""
+class QueueSummary(Out):
+    """What waits for a worker."""
 
-    seq: int
-    attempt: int
-    stream: Literal["stdout", "stderr"]
-    at: Time
-    text: str
+    depth: int
+    oldest: Time | None
 
 
-class LogEntries(RootModel[list[LogEntry]]):
-    """Log entries in order."""
+class OutboxSummary(Out):
+    """Events that wait for the broker."""
 
-
-class LogQuery(Query):
-    """Which part of a log."""
-
-    attempt: QueryInt | None = Field(None, ge=1, le=2**31 - 1, description="Without it, the last one.")
-    after: QueryInt = Field(0, ge=0, le=2**62, description="Only entries with a higher seq.")
-    limit: QueryInt = Field(1000, ge=1, le=10_000)
-    wait_s: QuerySeconds = Field(
-        0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet."
-    )
-    stream: Literal["stdout", "stderr"] | None = Field(None, description="Only this stream; for text/plain.")
-
-
-class ExecutionLogQuery(Query):
-    """Which part of an execution's log."""
-
-    after: QueryInt = Field(0, ge=0, le=2**62, description="Only entries with a higher seq.")
-    limit: QueryInt = Field(1000, ge=1, le=10_000)
-    wait_s: QuerySeconds = Field(
-        0.0, ge=0, le=60, description="Wait so long for an entry when there is none yet."
-    )
-    stream: Literal["stdout", "stderr"] | None = Field(None, description="Only this stream; for text/plain.")
+    pending: int
+    oldest_s: float | None
 
 
 class Summary(Out):
-    """The platform in numbers."""
+    """The platform in numbers, now; jobs that have ended are those that were created in the last day."""
 
-    jobs: dict[str, Any]
+    jobs: dict[str, int] = Field(description="By status.", examples=[{"running": 2, "succeeded": 40}])
+    oldest_s: dict[str, float] = Field(description="How long the oldest is in each status.")
+    queue: QueueSummary
+    workers: dict[str, int] = Field(description="By state, those that live.", examples=[{"busy": 2}])
+    sagas: dict[str, int] = Field(description="By state, those that have not ended.")
+    outbox: OutboxSummary
+    cleanup: dict[str, int] = Field(description="What sweeps found and removed, ever.")

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-MAX_ARGUMENT_BYTES = 131_071
-"""Linux takes no longer argument or variable (MAX_ARG_STRLEN, with its NUL)."""
-MIN_MEMORY_BYTES = 4 * 1024**2
+from hodei.domain.job import MAX_ARGUMENT_BYTES
+
+MIN_MEMORY_BYTES = 6 * 1024**2
+"""Docker makes no container with less."""
 MAX_MEMORY_BYTES = 2**50
 MIN_SECRET_CHARACTERS = 4
 MAX_LABELS = 64
@@ -35,7 +36,7 @@ def _memory(value: Any) -> Any:
             )
         value = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
     if isinstance(value, int) and not isinstance(value, bool) and value < MIN_MEMORY_BYTES:
-        raise ValueError("memory is below 4 MiB, in which no worker starts: give more, such as 64m.")
+        raise ValueError("memory is below 6 MiB, with which no container starts: give more, such as 64m.")
     return value
 
 
@@ -143,8 +144,8 @@ def _map_schema(keys: str, value: dict[str, Any], example: dict[str, str], **mor
     return WithJsonSchema(
         {
             "type": "object",
-            "patternProperties": {keys: value},
-            "additionalProperties": False,
+            "propertyNames": {"pattern": keys},
+            "additionalProperties": value,
             "examples": [example],
         }
         | more

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from pydantic import Field, RootModel
 
-from hodei.api.schemas.common import Out, PageQuery, Text, Time
+from hodei.api.schemas.common import FilterQuery, Out, Text, Time
 from hodei.domain.states import ProviderStatus, WorkerState
+from hodei.services.filters import WorkerFilter
 
 
 class Provider(Out):
@@ -25,6 +26,7 @@ class Provider(Out):
     max_workers: int | None
     workers: int
     labels: dict[str, Any]
+    config: dict[str, Any] = Field(description="As it was set; what may be secret is hidden.")
     capabilities: dict[str, Any]
     checked_at: Time | None
     created_at: Time
@@ -33,6 +35,34 @@ class Provider(Out):
 
 class ProviderList(RootModel[list[Provider]]):
     """Providers, by priority."""
+
+
+class ProviderLastDay(Out):
+    """Jobs and workers that were created in the last day. Times are from a worker's row to its agent's registration."""
+
+    jobs: dict[str, int] = Field(description="By their ends.", examples=[{"succeeded": 3, "failed": 1}])
+    causes: dict[str, int] = Field(description="By error code.", examples=[{"ERR_1007": 1}])
+    workers_made: int
+    workers_connected: int
+    start_p50_s: float | None
+    start_p95_s: float | None
+
+
+class ProviderStats(Out):
+    """A provider in numbers: now, and over the last day."""
+
+    id: UUID
+    name: str
+    type: str
+    status: str
+    max_workers: int
+    places_taken: int
+    places_free: int
+    workers: dict[str, int] = Field(description="By state, those that live.", examples=[{"busy": 2}])
+    jobs: dict[str, int] = Field(
+        description="By state, those that have not ended; `pending`: those that wait for it by its name."
+    )
+    last_day: ProviderLastDay
 
 
 class ProviderHealth(Out):
@@ -83,13 +113,45 @@ class WorkerStatus(Out):
     last_heartbeat: Time | None
 
 
-class WorkersQuery(PageQuery):
-    """Which workers."""
+class RegisteredWorker(Worker):
+    """A worker in the registry's words: `status` is starting, online or offline."""
+
+    registered_at: Time
+
+
+class RegisteredWorkerList(RootModel[list[RegisteredWorker]]):
+    """Workers in the registry's words, newest first."""
+
+
+class EnteredWorker(RegisteredWorker):
+    """A worker that was just registered, with the token for its agent."""
+
+    token: str | None = Field(
+        description="Shown this once: null in the answer to a request that is sent again.",
+        examples=["hsw_0196a3c4000070008000000000000001_6gq…"],
+    )
+    token_expires_at: Time = Field(description="When the agent must have called for the first time.")
+
+
+class WorkersQuery(FilterQuery):
+    """Which workers. The text is looked for in type, resource and the reason of its end; the times are of `created_at`."""
 
     state: list[WorkerState] | None = Field(None, description="Any of these.")
     provider: Text | None = Field(
         None, min_length=1, max_length=253, description="A provider's name or type."
     )
+    type: Text | None = Field(None, min_length=1, max_length=255, description="Such as `rust`.")
+
+    def wanted(self) -> WorkerFilter:
+        """The same for the use case."""
+        return WorkerFilter(
+            since=self.since,
+            until=self.until,
+            text=self.text,
+            state=[str(state) for state in self.state] if self.state else None,
+            provider=self.provider,
+            worker_type=self.type,
+        )
 
 
 class HealthCheck(Out):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field, RootModel
 
-from hodei.api.schemas.common import Failure, LogTotals, Out, PageQuery, Text, Time
+from hodei.api.schemas.common import Failure, FilterQuery, LogTotals, Out, Text, Time
 from hodei.domain.states import ExecutionState, SagaState, StepState
+from hodei.services.filters import EventFilter, ExecutionFilter, SagaFilter
+
+SagaTypeName = Literal["PROVISIONING", "EXECUTION", "RECOVERY", "CANCELLATION", "TIMEOUT", "CLEANUP"]
 
 
 class Event(Out):
@@ -28,14 +31,19 @@ class EventList(RootModel[list[Event]]):
     """Events, oldest first."""
 
 
-class EventsQuery(PageQuery):
-    """Which events."""
+class EventsQuery(FilterQuery):
+    """Which events. The text is looked for in type and payload; the times are of `occurred_at`."""
 
     event_type: Text | None = Field(
         None, min_length=1, max_length=100, json_schema_extra={"example": "JobStatusChanged"}
     )
     aggregate_id: UUID | None = None
     correlation_id: UUID | None = None
+    actor: Text | None = Field(None, min_length=1, max_length=100, json_schema_extra={"example": "operator"})
+
+    def wanted(self) -> EventFilter:
+        """The same for the use case."""
+        return EventFilter(**self.model_dump(exclude={"limit", "cursor"}))
 
 
 class SagaStep(Out):
@@ -91,12 +99,23 @@ class SagasInFull(RootModel[list[SagaInFull]]):
     """Sagas with their audit trails, oldest first."""
 
 
-class SagasQuery(PageQuery):
-    """Which sagas."""
+class SagasQuery(FilterQuery):
+    """Which sagas. The text is looked for in error and metadata; the times are of `started_at`."""
 
     state: SagaState | None = None
-    type: Text | None = Field(None, min_length=1, max_length=50, json_schema_extra={"example": "EXECUTION"})
+    type: SagaTypeName | None = Field(None, json_schema_extra={"example": "EXECUTION"})
     job_id: UUID | None = None
+
+    def wanted(self) -> SagaFilter:
+        """The same for the use case."""
+        return SagaFilter(
+            since=self.since,
+            until=self.until,
+            text=self.text,
+            state=None if self.state is None else str(self.state),
+            saga_type=self.type,
+            job_id=self.job_id,
+        )
 
 
 class Execution(Out):
@@ -119,12 +138,34 @@ class Execution(Out):
     log: LogTotals
 
 
+class ExecutionBegun(Out):
+    """What was begun: its id is the execution's."""
+
+    id: UUID
+    job_id: UUID
+    command: str | None
+    status: ExecutionState
+    started_at: Time | None
+
+
 class ExecutionList(RootModel[list[Execution]]):
     """Executions, in the order of their times."""
 
 
-class ExecutionsQuery(PageQuery):
-    """Which executions."""
+class ExecutionsQuery(FilterQuery):
+    """Which executions. The text is looked for in command and error; the times are of `created_at`."""
 
     job_id: UUID | None = None
-    status: ExecutionState | None = None
+    worker_id: UUID | None = None
+    status: list[ExecutionState] | None = Field(None, description="Any of these.")
+
+    def wanted(self) -> ExecutionFilter:
+        """The same for the use case."""
+        return ExecutionFilter(
+            since=self.since,
+            until=self.until,
+            text=self.text,
+            job_id=self.job_id,
+            worker_id=self.worker_id,
+            status=[str(status) for status in self.status] if self.status else None,
+        )
