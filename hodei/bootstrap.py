@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
+import contextlib
+import os
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -15,11 +16,13 @@ from hodei.domain.ids import DOCKER_PROVIDER_ID, KUBERNETES_PROVIDER_ID, PROCESS
 from hodei.embedded import connection
 from hodei.embedded.data_folder import default_data_dir
 from hodei.errors import ConfigurationError
+from hodei.observability.tracing import open_tracing
 from hodei.ports import Platform
 from hodei.providers.contract import ProviderError
 from hodei.queue.courier import CeleryCourier
 from hodei.queue.fanout import RedisWakeups
 from hodei.queue.names import key_prefix
+from hodei.secret_key import own_secret_key
 from hodei.services import waiting
 from hodei.services.provider_set import ConfiguredProviders
 from hodei.services.providers import check_and_record
@@ -33,6 +36,7 @@ log = structlog.get_logger("hodei.start")
 
 EMBEDDED_WAIT_S = 60.0
 FIRST_CHECK_S = 3.0
+MOMENT_S = 1.0
 POOL_SIZES = {"worker-manager": 16, "all": 16}
 USUAL_BRIDGE = "172.17.0.1"
 """Where Docker puts its bridge when nobody says otherwise."""
@@ -69,32 +73,12 @@ def find_servers(settings: Settings) -> Servers:
     return Servers(
         database_url=_with_driver(database_url),
         redis_url=redis_url,
-        secret_key=secret_key or _own_secret_key(settings.data_dir),
+        secret_key=secret_key or own_secret_key(settings.data_dir or default_data_dir()),
     )
 
 
 def _with_driver(url: str) -> str:
     return "postgresql+psycopg2://" + url.partition("://")[2]
-
-
-def _own_secret_key(data_dir: Path | None) -> str:
-    """The key kept in the data folder; made once, readable by its owner alone."""
-    folder = data_dir or default_data_dir()
-    path = folder / "secret.key"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with path.open("x") as file:
-                path.chmod(0o600)
-                file.write(secrets.token_urlsafe(32))
-        except FileExistsError:
-            pass
-        return path.read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(
-            f"There is no HODEI_SECRET_KEY, and none can be kept in {folder} ({error.strerror}). Set it.",
-            field="HODEI_SECRET_KEY",
-        ) from error
 
 
 def open_platform(settings: Settings, role: str) -> Platform:
@@ -105,8 +89,12 @@ def open_platform(settings: Settings, role: str) -> Platform:
     platform.database.ping()
     log.info("database: connected", deployment=platform.database.deployment)
     log.info("migrations: done", changed=migrated)
+    with contextlib.suppress(OSError):  # whoever exports a log says why it cannot
+        settings.log_dir.mkdir(parents=True, exist_ok=True)  # it is there before a job could make it
     _write_built_in(platform)
     _check_providers(platform)
+    if platform.tracing.on:
+        log.info("traces: sent where OTEL_EXPORTER_OTLP_ENDPOINT says")
     log.info("provisioning: configured", enabled=settings.provisioning_enabled)
     log.info("worker lifecycle management: started", heartbeat_interval_s=settings.heartbeat_interval)
     return platform
@@ -129,6 +117,7 @@ def assemble(settings: Settings, servers: Servers, role: str) -> Platform:
         providers=ConfiguredProviders(settings, database, settings.data_dir or default_data_dir()),
         vault=Vault(servers.secret_key),
         process_name=role,
+        tracing=open_tracing(os.environ, role),
     )
 
 
@@ -157,12 +146,25 @@ def _write_built_in(platform: Platform) -> None:
 
 
 def _check_providers(platform: Platform) -> None:
-    """Look at each provider, a few seconds at most: one that does not answer is said, and never stops the start."""
+    """Look at each provider, a few seconds at most: one that does not answer is said, and never stops the start.
+
+    A cluster that nobody asked for, a kubeconfig that happens to be there, is waited for no longer than a moment.
+    """
+    if not platform.settings.provider_access:
+        log.info("providers: left to the clock", provider_access=False)
+        return
     with platform.database.begin() as tx:
         rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
     pool = ThreadPoolExecutor(max_workers=max(1, len(rows)), thread_name_prefix="first-check")
     looking = {pool.submit(check_and_record, platform, row): row for row in rows}
-    done, late = wait(looking, timeout=FIRST_CHECK_S)
+    asked_for = [
+        future
+        for future, row in looking.items()
+        if row.provider_type != "kubernetes" or platform.settings.kubernetes_enabled == "1"
+    ]
+    wait(looking, timeout=MOMENT_S)
+    wait(asked_for, timeout=FIRST_CHECK_S - MOMENT_S)
+    done, late = wait(looking, timeout=0)
     for future in done:
         row = looking[future]
         error = future.exception()
@@ -183,14 +185,47 @@ def _say_provider(settings: Settings, row: Row, *, ok: bool, message: str) -> No
     say("provider: not available", provider=row.name, id=str(row.id), reason=message)
 
 
-def bridge_binds(platform: Platform) -> Iterable[tuple[str, int]]:
-    """The addresses on which Docker's containers reach this machine; none when Docker is away."""
-    if platform.settings.server_host is not None:
+def bridge_binds(platform: Platform) -> Iterable[tuple[str, int, bool]]:
+    """The addresses on which containers and pods reach this machine, and whether one of theirs may stand for many workers, as
+    a node's does. None for a provider that is away.
+
+    A Kubernetes provider gets its door when it is well, which takes a namespace that was set up for us: a kubeconfig
+    that happens to be there opens nothing to the network.
+    """
+    if platform.settings.agent_bind is not None:
+        return [_agent_bind(platform.settings.agent_bind)]
+    if platform.settings.server_host is not None or not platform.settings.provider_access:
         return []  # the operator has said where workers find us
     with platform.database.begin() as tx:
-        rows = [row for row in tx.rows("provider_list") if row.provider_type == "docker"]
-    gateways = {_gateway(platform, row) for row in rows if row.status != "DISABLED"}
-    return [(gateway, 0) for gateway in gateways if gateway]
+        rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
+    well = [row for row in rows if row.provider_type == "kubernetes" and row.status in ("ACTIVE", "DEGRADED")]
+    shared = {_pods_door(platform, row) for row in well} - {None}
+    own = {_gateway(platform, row) for row in rows if row.provider_type == "docker"} - {None} - shared
+    return [(address, 0, address in shared) for address in (*shared, *own) if address]
+
+
+def _agent_bind(text: str) -> tuple[str, int, bool]:
+    parts = urlsplit(f"//{text}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ConfigurationError(
+            f"HODEI_AGENT_BIND={text!r} is not a host or host:port such as 172.17.0.1:8082.",
+            field="HODEI_AGENT_BIND",
+        )
+    return host, port or 0, False
+
+
+def _pods_door(platform: Platform, row: Row) -> str | None:
+    from hodei.providers.kubernetes.provider import KubernetesProvider
+
+    try:
+        provider = platform.providers.get(row.id)
+    except ProviderError:
+        return None
+    return provider.door() if isinstance(provider, KubernetesProvider) else None
 
 
 def _gateway(platform: Platform, row: Row) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,15 +59,36 @@ def secrets(names: Iterable[str], source: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def labels(values: Iterable[str]) -> dict[str, str]:
+def labels(values: Iterable[str], option: str = "--label") -> dict[str, str]:
     """``K=V`` as a dictionary."""
     found = {}
     for value in values:
         key, separator, content = value.partition("=")
         if not separator or not key.strip():
-            raise InvalidInput(f"--label {value!r}: write it as KEY=VALUE.", field="--label")
+            raise InvalidInput(f"{option} {value!r}: write it as KEY=VALUE.", field=option)
         found[key.strip()] = content
     return found
+
+
+def arguments(value: str | None) -> str | None:
+    """What a shell could split; the server splits it."""
+    try:
+        shlex.split(value or "")
+    except ValueError as error:
+        raise InvalidInput(
+            f"--args {value!r} cannot be split as a shell would ({str(error).lower()}): close the quote, or escape it.",
+            field="--args",
+        ) from None
+    return value
+
+
+def one_of(value: str | None, known: Sequence[str], option: str) -> str | None:
+    """One of these words, in capitals however it was typed."""
+    if value is None:
+        return None
+    if value.upper() not in known:
+        raise InvalidInput(f"{option} {value!r} is none of {', '.join(known)}.", field=option)
+    return value.upper()
 
 
 def duration_s(value: str | None, option: str, *, zero: bool = False) -> float | None:
@@ -116,17 +138,19 @@ def script(file: str | None) -> str | None:
     return text
 
 
-def moment(value: str | None, now: datetime) -> datetime | None:
-    """A time (RFC 3339; UTC when it says no zone) or how long ago (``5m``)."""
+def since(value: str | None, now: datetime, option: str = "--since") -> str | None:
+    """A time (RFC 3339; UTC when it says no zone) as such, or how long ago (``5m``) in seconds, as the API takes them."""
     if value is None:
         return None
     try:
         given = datetime.fromisoformat(value)
     except ValueError:
         try:
-            return now - timedelta(seconds=duration_s(value, "--since") or 0.0)
+            ago_s = duration_s(value, option) or 0.0
+            now - timedelta(seconds=ago_s)
         except (InvalidInput, OverflowError):
             raise InvalidInput(
-                f"--since {value!r} is neither a time such as 2026-05-01T12:00:00Z nor a duration such as 5m."
+                f"{option} {value!r} is neither a time such as 2026-05-01T12:00:00Z nor a duration such as 5m."
             ) from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+        return f"{ago_s:.3f}s"
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()

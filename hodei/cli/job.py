@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from hodei.cli import inputs, job_report, job_run, log_printer, output
+from hodei.cli import inputs, job_logs, job_report, job_run, output
+from hodei.cli.filters import Since, Until, Words, by_time_and_text
 from hodei.cli.help import example
 from hodei.cli.output import Format, FormatOption
 from hodei.cli.target import Server, Token, connect
-from hodei.client.shapes import LogEntry
+from hodei.client.shapes import Job
 from hodei.errors import InvalidInput
 
 app = typer.Typer(
@@ -76,25 +74,48 @@ def get(
         raise typer.Exit(job_report.exit_code(job))
 
 
-@app.command("list", epilog=example("hodei job list --status failed --limit 10"))
+@app.command(
+    "list",
+    epilog=example(
+        "hodei job list --status failed --limit 10",
+        "hodei job list --label team=data --since 2h --text backup",
+    ),
+)
 def list_jobs(
     context: typer.Context,
     status: Annotated[
-        Status | None, typer.Option(help="Only these.", case_sensitive=False, show_default=False)
+        list[Status] | None, typer.Option(help="Only these.", case_sensitive=False, show_default=False)
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Only those with it.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this name.", show_default=False)] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Only those that asked for it.", show_default=False)
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    text: Words = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     form: FormatOption = Format.TEXT,
     server: Server = None,
     token: Token = None,
 ) -> None:
     """List jobs, newest first."""
+    narrowed = {
+        "status": [item.value for item in status or ()] or None,
+        "label": [f"{key}={value}" for key, value in inputs.labels(label or ()).items()] or None,
+        "name": name,
+        "provider": provider,
+        **by_time_and_text(since, until, text),
+    }
     with connect(context, server, token) as platform:
-        jobs = list(platform.jobs(limit=limit, status=status.value if status else None))
+        jobs = list(platform.jobs(limit=limit, **narrowed))
     if form is Format.JSON:
         output.put_json([job.document for job in jobs])
         return
     if not jobs:
-        output.say("No jobs." if status is None else f"No jobs that are {status.value}.")
+        output.say("No jobs like that." if any(narrowed.values()) else "No jobs.")
         return
     output.put_table(
         ("ID", "NAME", "STATUS", "PROVIDER", "ATTEMPTS", "EXIT", "CREATED", "TOOK"),
@@ -114,53 +135,66 @@ def list_jobs(
     )
 
 
-@app.command("logs", epilog=example("hodei job logs $JOB_ID --follow", "hodei job logs $JOB_ID --tail 20"))
-def logs(
+app.command(
+    "logs",
+    epilog=example(
+        "hodei job logs $JOB_ID --follow",
+        "hodei job logs $JOB_ID --tail 20",
+        "hodei job logs $JOB_ID --since 5m --grep error --timestamps",
+    ),
+)(job_logs.logs)
+
+
+@app.command("cancel", epilog=example("hodei job cancel $JOB_ID", "hodei job cancel $JOB_ID --wait"))
+def cancel(
     context: typer.Context,
     job_id: JobId,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on till the job's end; exit with the job's code.")
-    ] = False,
-    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Only the last N lines.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="T", help="Only what came after a time, or in the last 5m.")
-    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait till nothing of it lives.")] = False,
     form: FormatOption = Format.TEXT,
     server: Server = None,
     token: Token = None,
 ) -> None:
-    """Print a job's output: its stdout to stdout, its stderr to stderr, as it was written.
+    """Cancel a job: TERM to all of it, KILL after its grace; CANCELLED once nothing of it lives.
 
-    It is the last attempt's output; with --follow that of later attempts too.
+    With --wait the exit code is 0 when it was cancelled, 1 when it had another end first.
     """
-    start = inputs.moment(since, datetime.now(UTC))
-    printer = log_printer.to_both()
     with connect(context, server, token) as platform:
-        job = platform.job(job_id)
-        attempt, after = job.attempts, 0
-        skipped = 0 if tail is None else max(0, job.log.entries - tail)
-        stored = deque(platform.log(job_id, after=skipped, attempt=attempt or None), maxlen=tail)
-        after = stored[-1].seq if stored else skipped
-        shown = [entry for entry in stored if job_report.is_since(entry, start)]
-        if form is Format.JSON and not follow:
-            output.put_json([entry.document for entry in shown])
-            return
+        job = platform.cancel(job_id)
+        if wait:
+            job = platform.wait(job_id)
+    _show(job, form)
+    if wait and job.status != "cancelled":
+        raise typer.Exit(1)
 
-        def show(entry: LogEntry) -> None:
-            if form is Format.JSON:
-                output.put(json.dumps(entry.document))
-                output.flush()
-            else:
-                printer.show(entry)
 
-        for entry in shown:
-            show(entry)
-        if not follow:
-            return
-        for entry in platform.follow_log(job_id, attempt=attempt, after=after):
-            if job_report.is_since(entry, start):
-                show(entry)
-        raise typer.Exit(job_report.exit_code(platform.wait(job_id)))
+@app.command("retry", epilog=example("hodei job retry $JOB_ID", "hodei job retry $JOB_ID --wait"))
+def retry(
+    context: typer.Context,
+    job_id: JobId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; exit with the job's code.")] = False,
+    form: FormatOption = Format.TEXT,
+    server: Server = None,
+    token: Token = None,
+) -> None:
+    """Try a job again that failed, timed out or was cancelled: a further attempt, with a log of its own."""
+    with connect(context, server, token) as platform:
+        job = platform.retry(job_id)
+        if wait:
+            job = platform.wait(job_id)
+    _show(job, form)
+    if wait:
+        raise typer.Exit(job_report.exit_code(job))
+
+
+def _show(job: Job, form: Format) -> None:
+    if form is Format.JSON:
+        output.put_json(job.document)
+        return
+    output.put(job_report.status_line(job))
+    if job.cancel_requested_at and not job.has_ended:
+        output.say(f"It is being cancelled. What it waits for: hodei job why {job.id}")
+    for line in job_report.cause_lines(job.error) if job.error else ():
+        output.say(line)
 
 
 @app.command("events", epilog=example("hodei job events $JOB_ID"))

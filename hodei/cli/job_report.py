@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from hodei.cli.output import lasted, moment, visible
-from hodei.client.shapes import Cause, Job, LogEntry
+from hodei.client.shapes import Cause, Job
 
 STATUSES = ("pending", "assigned", "scheduled", "running", "succeeded", "failed", "cancelled", "timeout")
 """In the order of their codes."""
@@ -53,6 +52,8 @@ def lines(job: Job) -> Iterator[str]:
     if job.queue_position is not None:
         yield f"Queue position: {job.queue_position}"
     yield f"Exit code: {visible(job.exit_code)}"
+    for name, value in job.outputs.items():
+        yield f"Output {visible(name)}: {visible(value)}"
     yield f"Log: {job.log.entries} entries, {job.log.bytes} bytes, {_whole(job)}"
     if job.error:
         yield from cause_lines(job.error)
@@ -65,11 +66,6 @@ def cause_lines(cause: Cause) -> Iterator[str]:
         yield f"  - {visible(action)}"
 
 
-def is_since(entry: LogEntry, since: datetime | None) -> bool:
-    """Whether the entry was written at that time or later."""
-    return since is None or entry.at is None or datetime.fromisoformat(entry.at) >= since
-
-
 def _provider(job: Job) -> str:
     if job.provider_type and job.provider_id:
         return f"{visible(job.provider_type)} ({visible(job.provider_id)})"
@@ -77,6 +73,6 @@ def _provider(job: Job) -> str:
 
 
 def _whole(job: Job) -> str:
-    if job.log.complete:
+    if job.log.complete or (job.has_ended and job.attempts == 0):
         return "complete"
-    return "incomplete" if job.has_ended else "not complete yet"
+    return "incomplete (ERR_1016)" if job.has_ended else "not complete yet"

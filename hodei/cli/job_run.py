@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodei.cli import inputs, job_report, log_printer, output
+from hodei.cli import inputs, interrupted, job_logs, job_report, log_printer, output
 from hodei.cli.output import Format, FormatOption
 from hodei.cli.target import Server, Token, connect
 from hodei.errors import InvalidInput
@@ -74,6 +74,10 @@ def run(
         int | None, typer.Option(min=0, max=9, help="0 to 9, high first.", show_default=False)
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A label, repeatable.")] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="A label that the provider must have, repeatable."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with the job's code.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Show the log on stderr till the end; exit with the job's code.")
@@ -90,7 +94,7 @@ def run(
         "name": name if name is not None else script_name(script),
         "command": command,
         "script": inputs.script(script) if _is_exclusive(command, script) else None,
-        "args": args,
+        "args": inputs.arguments(args),
         "image": image,
         "env": inputs.environment(env or ()),
         "secret_env": inputs.secrets(secret_env or (), os.environ),
@@ -102,6 +106,7 @@ def run(
         "retries": retries,
         "priority": priority,
         "labels": inputs.labels(label or ()),
+        "required_labels": inputs.labels(require or (), "--require"),
     }
     body = {field: value for field, value in job.items() if value is not None and value != {}}
     with connect(context, server, token) as platform:
@@ -141,15 +146,20 @@ def _is_exclusive(command: str | None, script: str | None) -> bool:
 
 
 def _accompany(platform: HodeiClient, job: Job, *, follow: bool, as_json: bool) -> Job:
-    """The job when it has ended. Ctrl-C leaves it running and says how to look again."""
-    try:
+    """The job when it has ended; its log meanwhile, if it is to be followed. Ctrl-C asks what to do."""
+    printer, place = log_printer.to_stderr(), "0-0"
+
+    def stay() -> Job:
+        nonlocal place
         if follow:
-            printer = log_printer.to_stderr()
-            for entry in platform.follow_log(job.id):
-                printer.show(entry)
+            for reached in job_logs.show_all(platform, job.id, place, printer):
+                place = reached
         return platform.wait(job.id)
-    except KeyboardInterrupt:
+
+    def detached() -> None:
+        printer.flush()
         if as_json:
             output.put_json(job.document)
-        output.say(f"\nThe job goes on. Look again with: hodei job logs {job.id} --follow")
-        raise typer.Exit(130) from None
+
+    words = interrupted.of_job(job.id)
+    return interrupted.accompany(platform, lambda: platform.cancel(job.id), stay, detached, words)

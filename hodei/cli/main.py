@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hodei.cli import job, processes, resources
+from hodei.cli import job, pipeline_run, processes, resources, schedule
 from hodei.cli.help import example
 from hodei.cli.status import status
 from hodei.cli.target import Server, Target, Token
@@ -31,6 +31,8 @@ app.add_typer(job.app, name="job")
 app.add_typer(resources.provider, name="provider")
 app.add_typer(resources.worker, name="worker")
 app.add_typer(resources.saga, name="saga")
+app.add_typer(pipeline_run.app, name="pipeline")
+app.add_typer(schedule.app, name="schedule")
 app.command("status", epilog=example("hodei status"))(status)
 processes.register(app)
 

@@ -34,6 +34,7 @@ SECRET_VARIABLES = (
     "HODEI_REDIS_URL",
     "HODEI_SECRET_KEY",
     "HODEI_API_TOKEN",
+    "HODEI_FLOWER_BASIC_AUTH",
 )
 """Wiped from what ``/proc`` shows of a server once it runs; it has read them by then."""
 
@@ -50,7 +51,8 @@ db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
-    app.command("dev", epilog=example("hodei dev"))(dev)
+    app.command("dev", epilog=example("hodei dev", "hodei dev --detach"))(dev)
+    app.command("stop", epilog=example("hodei stop"))(stop)
     app.command("demo", epilog=example("hodei demo"))(demo)
     app.command("serve", epilog=example("hodei serve all", "hodei serve worker-manager"))(serve)
     app.command("controller", epilog=example("hodei controller"))(controller)
@@ -60,12 +62,27 @@ def register(app: typer.Typer) -> None:
     app.add_typer(db, name="db")
 
 
-def dev() -> None:
+def dev(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when it is ready; hodei stop ends it.")
+    ] = False,
+) -> None:
     """Run everything in this terminal.
 
     Postgres and Redis come from Python wheels where none is configured.
     """
+    if detach:
+        from hodei.embedded import background
+
+        raise typer.Exit(background.start(output.say))
     _run("hodei.embedded.dev")
+
+
+def stop() -> None:
+    """End what hodei dev runs, also with --detach."""
+    from hodei.embedded import background
+
+    raise typer.Exit(background.stop(output.say))
 
 
 def demo() -> None:
@@ -81,13 +98,22 @@ def serve(
     _run("hodei.api.serve", _settings(), chosen if service is Service.ALL else [service.value])
 
 
-def controller() -> None:
+Check = Annotated[
+    bool, typer.Option("--check", help="Start nothing: is the one on this host well? Exits with 1 when not.")
+]
+
+
+def controller(check: Check = False) -> None:
     """Run the Celery worker: dispatch and sagas."""
+    if check:
+        _check("controller")
     _run("hodei.queue.controller", _settings())
 
 
-def beat() -> None:
+def beat(check: Check = False) -> None:
     """Run the clock: repairs, schedules and the outbox relay."""
+    if check:
+        _check("beat")
     _run("hodei.services.clock", _settings())
 
 
@@ -149,6 +175,12 @@ def psql(
     os.execvpe(program, [str(program), *(arguments or ()), "--dbname", url], environment)
 
 
+def _check(kind: str) -> None:
+    is_well, sentence = import_module("hodei.cli.own_health").look(_database_url(), kind)
+    output.say(sentence)
+    raise typer.Exit(0 if is_well else 1)
+
+
 def _run(module: str, *given: Any) -> None:
     """Calls the module's ``run``; what it returns, if anything, is the exit code.
 
@@ -188,7 +220,7 @@ def _database_url() -> str:
 
     found = connection.discover(settings.data_dir)
     if found and found.database_url:
-        return found.database_url
+        return f"postgresql+psycopg2://{found.database_url.partition('://')[2]}"
     raise ConfigurationError(
         "No database is configured and no embedded one runs here: set HODEI_DATABASE_URL, or start hodei dev."
     )

@@ -14,8 +14,10 @@ from hodei.errors import InvalidInput
 
 if TYPE_CHECKING:
     from hodei.client.client import HodeiClient
+    from hodei.client.errors import ServerUnreachable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+LONGEST_PATIENCE_S = 3600.0
 
 Server = Annotated[
     str | None,
@@ -81,4 +83,29 @@ def connect(context: typer.Context, server: str | None, token: str | None) -> Ho
         output.say(f"Warning: {sentence}")
     early = context.find_root().obj or Target(url="")
     found = find(server or early.url, token or early.token, variables=os.environ, noted=state_file.read)
-    return HodeiClient(found.url, found.token)
+    return HodeiClient(
+        found.url, found.token, patience_s=patience(os.environ.get("HODEI_PATIENCE")), waiting=_say_waiting
+    )
+
+
+def patience(text: str | None) -> float:
+    """``HODEI_PATIENCE``, in seconds: ``30`` or ``30s``; ten where it is not set."""
+    from hodei.client.transport import PATIENCE_S
+
+    if not text:
+        return PATIENCE_S
+    try:
+        seconds = float(text.strip().removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_PATIENCE_S:
+        raise InvalidInput(
+            f"HODEI_PATIENCE={text} is not a number of seconds from 0 to {LONGEST_PATIENCE_S:g}.",
+            field="HODEI_PATIENCE",
+        )
+    return seconds
+
+
+def _say_waiting(failure: ServerUnreachable) -> None:
+    reason = failure.message.partition(". ")[0]
+    output.say(f"{reason}. Trying again ...")

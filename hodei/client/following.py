@@ -1,82 +1,118 @@
-"""Waiting for a job and following its log, across retried attempts and a server that restarts."""
+"""Waiting for a job and following its log, across retried attempts and a server that restarts or is another one."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
 
-from hodei.client.errors import ServerUnreachable
-from hodei.client.shapes import Job, LogEntry, LogPage
+from hodei.client.errors import NotHodei, ServerUnreachable
+from hodei.client.shapes import Job, LogAttempt, LogEnd, LogEntry
 
 PATIENCE_S = 60.0
 WAIT_S = 30.0
-LOG_WAIT_S = 20.0
 LOOK_AGAIN_S = 0.5
-RETRY_LOOK_S = 2.0
-"""How often we look whether a job whose attempt ended is tried again; its end is seen at once."""
-LOG_GRACE_S = 10.0
-"""How long after a job's end we go on asking for a log that never says that it is complete."""
 
 Answer = TypeVar("Answer")
 
-
-class Platform(Protocol):
-    """The part of the client that is used here."""
-
-    def job(self, job_id: str, *, wait_s: float = 0.0) -> Job: ...
-
-    def log_page(
-        self, job_id: str, *, after: int = 0, attempt: int | None = None, wait_s: float = 0.0
-    ) -> LogPage: ...
+_KINDS: dict[str, type[LogEntry] | type[LogAttempt] | type[LogEnd]] = {
+    "message": LogEntry,
+    "attempt": LogAttempt,
+    "end": LogEnd,
+}
 
 
-def wait(platform: Platform, job_id: str, *, patience_s: float) -> Job:
+def wait(ask: Callable[[], Job], *, patience_s: float) -> Job:
     """The job when it has ended. ServerUnreachable when nobody answered for ``patience_s``."""
     while True:
         asked_at = time.monotonic()
-        job = patiently(partial(platform.job, job_id, wait_s=WAIT_S), patience_s=patience_s)
+        job = patiently(ask, patience_s=patience_s)
         if job.has_ended:
             return job
-        _not_faster(asked_at)
+        not_faster(asked_at)
 
 
 def follow_log(
-    platform: Platform, job_id: str, *, attempt: int = 0, after: int = 0, patience_s: float
-) -> Iterator[LogEntry]:
-    """Entries of each attempt in turn, until the job has ended and the last attempt's log is complete.
+    open_stream: Callable[[str | None], AbstractContextManager[Iterator[bytes]]],
+    *,
+    place: str | None,
+    idle: Callable[[], None],
+    patience_s: float,
+) -> Iterator[LogEntry | LogAttempt | LogEnd]:
+    """What a log's stream of events tells, until its end, over however many connections that takes.
 
-    An attempt's log is over when the server says so, or when nothing followed although, when we asked, the
-    job had already ended with a complete log or a later attempt had begun.
+    ``open_stream`` opens it after a place (an event's id; None: where the server begins). When it breaks or ends before
+    its ``end`` event, it is opened again after the last event: nothing is lost, and nothing comes twice. Raises
+    ServerUnreachable when nothing was heard for ``patience_s``.
     """
-    over = False
-    ended_at: float | None = None
+    failing_since: float | None = None
     while True:
         asked_at = time.monotonic()
-        ask = partial(platform.log_page, job_id, after=after, attempt=attempt or None, wait_s=LOG_WAIT_S)
-        page = patiently(ask, patience_s=patience_s)
-        if page.entries and not attempt:
-            attempt = 1  # the answer is about the last attempt, which may be a later one by now
-            if page.entries[0].attempt != attempt:
-                continue
-        yield from page.entries
-        if page.entries:
-            after, over = page.entries[-1].seq, False
-            if not page.end:
-                continue
-        look = partial(platform.job, job_id, wait_s=RETRY_LOOK_S if page.end else 0.0)
-        job = patiently(look, patience_s=patience_s)
-        if job.attempts > attempt and (attempt == 0 or over or page.end):
-            attempt, after, over, ended_at = attempt + 1, 0, False, None
-            continue
-        if job.has_ended:
-            ended_at = ended_at or time.monotonic()
-            if over or page.end or job.attempts == 0 or time.monotonic() - ended_at > LOG_GRACE_S:
-                return
-        over = job.attempts > attempt or (job.has_ended and job.log.complete)
-        if not over:
-            _not_faster(asked_at)
+        try:
+            with open_stream(place) as blocks:
+                for event in events_in(blocks, idle):
+                    failing_since = None
+                    place = event.place or place
+                    if event.data is None:
+                        continue
+                    said = _shape(event)
+                    if said is not None:
+                        yield said
+                    if isinstance(said, LogEnd):
+                        return
+        except ServerUnreachable:
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() - failing_since >= patience_s:
+                raise
+        not_faster(asked_at)
+
+
+def _shape(event: StreamEvent) -> LogEntry | LogAttempt | LogEnd | None:
+    """What the event is; None for one of a newer server."""
+    kind = _KINDS.get(event.name)
+    try:
+        return None if kind is None else kind.from_json(json.loads(event.data or ""))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise NotHodei("What answers is not Hodei Jobs: its events are not what a log has.") from error
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """A Server-Sent Event. ``data`` None: it only says where the stream is, or that it is alive."""
+
+    name: str
+    place: str | None
+    data: str | None
+
+
+def events_in(blocks: Iterable[bytes], idle: Callable[[], None]) -> Iterator[StreamEvent]:
+    """The events of a stream, each when its last line is there; what is cut off at the end is left out.
+
+    ``idle`` is called before the next bytes are waited for.
+    """
+    rest = b""
+    for block in blocks:
+        *whole, rest = (rest + block).split(b"\n\n")
+        for text in whole:
+            yield _event(text)
+        idle()
+
+
+def _event(text: bytes) -> StreamEvent:
+    name, place, data = "message", None, list[str]()
+    for line in text.decode().split("\n"):
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "id":
+            place = value
+        elif field == "data":
+            data.append(value)
+    return StreamEvent(name, place, "\n".join(data) if data else None)
 
 
 def patiently(ask: Callable[[], Answer], *, patience_s: float) -> Answer:
@@ -93,6 +129,6 @@ def patiently(ask: Callable[[], Answer], *, patience_s: float) -> Answer:
             time.sleep(min(1.0, patience_s))
 
 
-def _not_faster(asked_at: float) -> None:
-    """A server that does not hold its answers back is not asked more than twice a second."""
+def not_faster(asked_at: float) -> None:
+    """Rests: a server that does not hold its answers back is not asked more than twice a second."""
     time.sleep(max(0.0, LOOK_AGAIN_S - (time.monotonic() - asked_at)))

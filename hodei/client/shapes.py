@@ -6,6 +6,8 @@ server does not send have their defaults. ``document`` is the JSON object as it 
 
 from __future__ import annotations
 
+import base64
+import builtins
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -55,6 +57,7 @@ class Job(Shape):
     script: str | None = None
     image: str | None = None
     provider: str = "auto"
+    required_labels: dict[str, str] = field(default_factory=dict)
     priority: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
     status: str = "pending"
@@ -65,6 +68,7 @@ class Job(Shape):
     provider_id: str | None = None
     provider_type: str | None = None
     worker_id: str | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
     exit_code: int | None = None
     error: Cause | None = None
     created_at: str | None = None
@@ -189,6 +193,7 @@ class Provider(Shape):
     max_workers: int | None = None
     workers: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     capabilities: dict[str, Any] = field(default_factory=dict)
     checked_at: str | None = None
 
@@ -233,14 +238,64 @@ class LogEntry(Shape):
     at: str | None = None
     text: str = ""
     partial: bool = False
+    bytes: str | None = None
+
+    @property
+    def exact(self) -> builtins.bytes:
+        """What the job wrote, without the newline: also what is no UTF-8, which the text shows as U+FFFD."""
+        return self.text.encode() if self.bytes is None else base64.b64decode(self.bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSelection:
+    """Which entries are wanted. ``since``: a time as in RFC 3339, or how long ago (``5m``), by the server's clock."""
+
+    tail: int | None = None
+    since: str | None = None
+    grep: str | None = None
+    ignore_case: bool = False
+    stream: str | None = None
+
+    def parameters(self) -> dict[str, str | int]:
+        """The same as a query has it."""
+        given = {"tail": self.tail, "since": self.since, "grep": self.grep, "stream": self.stream}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return chosen | ({"ignore_case": 1} if self.ignore_case else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogAttempt(Shape):
+    """From here on it is this attempt's log."""
+
+    attempt: int = 0
+    execution_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEnd(Shape):
+    """Nothing more comes: how the job ended, and how much was written."""
+
+    status: str = ""
+    exit_code: int | None = None
+    attempt: int = 0
+    execution_status: str | None = None
+    log: LogSummary = field(default_factory=LogSummary)
+
+    @classmethod
+    def nested(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return values | {"log": LogSummary.from_json(values.get("log") or {})}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogPage:
-    """Entries after a place; ``end`` when the attempt's log is over and nothing follows them."""
+    """Entries after a place; ``end`` when the attempt's log is over and nothing follows them.
+
+    ``complete`` False: the attempt is over and a part of what it wrote did not arrive.
+    """
 
     entries: list[LogEntry]
     end: bool = False
+    complete: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

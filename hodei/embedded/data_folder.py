@@ -30,6 +30,16 @@ ROOT_HOME = Path("/var/lib/hodei")
 USER_FOLDER = ".hodei"
 SOCKET_PATH_LIMIT = 100  # sun_path is 108 bytes on Linux and 104 on macOS; a little less than both
 SECRET_FILES = ("credentials.json", "connection.json", "secret.key")
+OBEDIENT_TO_ROOT = (
+    "docker.sock",
+    "containerd/containerd.sock",
+    "docker/containerd/containerd.sock",
+    "crio/crio.sock",
+    "podman/podman.sock",
+    "dbus/system_bus_socket",
+    "systemd/private",
+)
+OBEDIENT_TO_USERS = ("docker.sock", "podman/podman.sock", "bus", "systemd/private")
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 
 
@@ -186,18 +196,39 @@ class DataFolder:
                 os.chown(name, self.account.uid, self.account.gid, dir_fd=fd, follow_symlinks=False)
 
 
-def hidden_from_jobs(root: Path) -> list[Path]:
+def hidden_from_jobs(root: Path, log_dir: Path | None = None) -> list[Path]:
     """The folders that no job on this machine may see: what is in them opens the embedded servers, the secrets in
-    the database, or the API.
+    the database, or the API; and then the exported logs of all jobs.
 
-    The data folder as a whole, because its files are replaced now and then; not when nothing secret is in it. And
-    the per-user folder in which `hodei dev` notes its token.
+    The data folder as a whole, because its files are replaced now and then; not when nothing secret is in it. The
+    per-user folder in which `hodei dev` notes its token. And, when there is any of these, the sockets of programs
+    that would start a process for the job, outside of all this.
     """
     found = [root.resolve()] if any((root / name).exists() for name in SECRET_FILES) else []
     with contextlib.suppress(RuntimeError):  # a user without a home
         if state_file.path().exists():
             found.append(state_file.path().parent)
-    return found
+    if not found:
+        return []
+    logs = [log_dir.resolve()] if log_dir is not None and log_dir.is_dir() else []
+    return [*found, *logs, *_obedient_sockets()]
+
+
+def _obedient_sockets() -> list[Path]:
+    """Those that are there now: container engines, and the machine's and the user's systemd."""
+    mine = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}")
+    engine = os.environ.get("DOCKER_HOST", "")
+    known = [
+        *(Path("/run", name) for name in OBEDIENT_TO_ROOT),
+        *(mine / name for name in OBEDIENT_TO_USERS),
+        *([Path(engine.removeprefix("unix://"))] if engine.startswith("unix:///") else []),
+    ]
+    found = []
+    for path in known:
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(path.stat().st_mode):
+                found.append(path.resolve())
+    return sorted(set(found))
 
 
 def temporary_root(account: Account | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from hodei.embedded import state_file, whole
@@ -9,6 +10,10 @@ from hodei.embedded.supervisor import Supervisor
 from hodei.settings import load_settings
 
 READY_WITHIN_S = 60.0
+JOBS_OF_ROOT = (
+    "You are root, and so are jobs on the process provider: only those that you trust with this machine. "
+    "Docker's jobs are not root."
+)
 
 
 def run() -> int:
@@ -38,6 +43,8 @@ def run() -> int:
                 supervisor.say(
                     'In another terminal: hodei job run --name hello --command "echo hello" --follow'
                 )
+                if os.geteuid() == 0:
+                    supervisor.say(JOBS_OF_ROOT)
                 supervisor.say("Ctrl-C stops everything.")
             elif not over.is_set():
                 supervisor.say("Not everything is ready yet. Ask what is missing: hodei status")
