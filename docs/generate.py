@@ -5,6 +5,7 @@ A test fails when what is committed differs from what this would write.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import typer.main
 
 from hodei import errors
+from hodei.api.schemas.pipelines_in import file_schema
 from hodei.cli.main import app
 from hodei.domain.causes import CAUSES
+from hodei.observability.catalogue import BOUNDS_S, CATALOGUE, SHORT_S, Metric, Shown
 from hodei.queue import names
 from hodei.sagas.registry import SAGA_TYPES
 from hodei.settings import PREFIX, Settings
@@ -26,14 +29,17 @@ MEANINGS = {
     "database_url": "Postgres 15 or later, as a URL; `postgres://` is accepted. Where it is not set, `DATABASE_URL` is used (not by `hodei demo`), else the embedded Postgres.",
     "redis_url": "Redis 6.2 or later: Celery's broker, wake-ups. Else the embedded Redis. Set both URLs or neither.",
     "orchestrator_port": "Where `orchestrator` listens: jobs, providers, events, logs.",
-    "scheduler_port": "Where `scheduler` listens: queue and worker registry.",
+    "scheduler_port": "Where `scheduler` listens: schedules, queue and worker registry.",
     "worker_manager_port": "Where `worker-manager` listens: workers, executions, and the door that agents call.",
     "bind": "The address that the operators' routes listen on. Anything but loopback needs a token.",
-    "server_host": "Host, host:port or URL by which workers reach `worker-manager`. Docker's containers use `host.docker.internal` when it is not set.",
-    "worker_image": "The image of Docker workers, for jobs that name none.",
+    "server_host": "Host, host:port or URL by which workers reach `worker-manager`. When it is not set, Docker's containers use `host.docker.internal`, pods this machine's address on the way to the cluster, or in it the service of worker-manager.",
+    "agent_bind": "A further address, `host` or `host:port`, on which `worker-manager` listens for agents alone, in place of those that it finds itself.",
+    "worker_image": "The image of workers on Docker and Kubernetes, for jobs that name none.",
+    "docker_network": "The network of workers on Docker, where their provider's configuration names none. Not set: Docker's default bridge.",
     "docker_enabled": "`auto`: used while it is reachable. `1`: must be reachable, and says loudly when not. `0`: off.",
     "kubernetes_enabled": "The same for Kubernetes.",
     "process_enabled": "Workers as processes of this machine, as the same user. Not set: on in `hodei dev` and `hodei demo` alone.",
+    "provider_access": "`0`: this process reaches no provider (Docker's socket, a cluster) and tells what the clock found last. For HTTP services.",
     "provisioning_enabled": "`0`: no new workers are made; jobs wait for those that are there.",
     "job_controller_enabled": "`0`: no job is dispatched; they stay PENDING.",
     "api_token": "The bearer token of the operators' routes. The CLI sends it too.",
@@ -41,14 +47,14 @@ MEANINGS = {
     "dev_mode": "Set by `hodei dev` and `hodei demo`: the process provider is on.",
     "allowed_origins": "Origins of web pages that may call, separated by commas.",
     "allowed_hosts": "Further names that the Host header may have, separated by commas.",
-    "k8s_kubeconfig": "Kubernetes: the configuration file; else in-cluster or `~/.kube/config`.",
+    "k8s_kubeconfig": "Kubernetes: the configuration file; else the account of the pod that this runs in, `KUBECONFIG`, `~/.kube/config`.",
     "k8s_context": "Kubernetes: the context; else the current one.",
     "k8s_namespace": "Kubernetes: where workers run.",
     "k8s_service_account": "Kubernetes: the workers' account.",
     "k8s_image_pull_secret": "Kubernetes: the secret with the registry's credentials.",
     "log_dir": "Where finished jobs' log files are exported.",
     "log_max_bytes": "Largest log of one execution; a log that was cut says so.",
-    "log_retention": "How long log files are kept.",
+    "log_retention": "How long logs are kept after their attempt's end: the stored log and the exported file. Days of logs are dropped whole.",
     "log_spool_bytes": "How much of a log a worker keeps on disk while the platform cannot be reached.",
     "heartbeat_interval": "How often agents report.",
     "worker_lost_after": "After this silence the provider is asked; a worker that is gone is given up at once.",
@@ -57,13 +63,18 @@ MEANINGS = {
     "secret_key": "Encrypts secrets at rest. Not set: made once and kept in the data folder. Set the same one for all processes.",
     "data_dir": "The embedded servers' data, the secret key, process workers' folders. Default: `/var/lib/hodei` as root, else `.hodei` in the current folder.",
     "controller_threads": "How many saga steps a controller does at a time.",
-    "http_threads": "How many requests a server process answers at a time; each agent's long poll is one.",
+    "step_limit": "A controller or clock in which one step, or one round of a loop, takes longer starts itself anew.",
+    "http_threads": "How many requests a server process answers at a time; each agent's long poll is one. An eighth of them, at most 64, is kept from agents.",
     "flower_port": "Where Flower listens.",
+    "flower_basic_auth": "Flower's `user:password`. Not set: the user `hodei` with `HODEI_API_TOKEN`, where there is one; with neither, Flower listens on loopback alone.",
+    "metrics_port": "Where a controller and a clock serve `/metrics`; `0`: they do not. Where it is taken, by another of them on the same machine, the first free one of the 15 after it: the log says which.",
     "log_format": "How servers log: `json`, `console`, or `auto` (console on a terminal).",
 }
 OTHERS = {
     "URL": "The CLI: where the platform is; also `--server`. Default: what `hodei dev` on this machine noted, else `http://127.0.0.1:8080`.",
-    "JOB_ID, HODEI_EXECUTION_ID, HODEI_ATTEMPT": "Set inside a job.",
+    "PATIENCE": "The CLI: for how many seconds a service that is away, because it is being restarted, is tried again. Default: 10. No request is done twice thereby.",
+    "IMAGE": "The control plane's image in `deploy/compose.yaml`.",
+    "JOB_ID, HODEI_EXECUTION_ID, HODEI_ATTEMPT, HODEI_OUTPUT": "Set inside a job.",
     "SERVER, HODEI_TOKEN, HODEI_WORKER_ID": "Set inside a worker for its agent; no job sees the token.",
     "E2E_DOCKER, HODEI_K8S_TEST": "Switches of the tests.",
 }
@@ -222,6 +233,7 @@ late or never changes nothing, and the clock sends again what stopped. A job nev
 | --- | --- | --- | --- |
 | `{names.LOOK}` | | gives out the jobs that wait and have room | `{names.DISPATCH}` |
 | `{names.DESTROY}` | worker's id | destroys a worker that is TERMINATING | `{names.INFRASTRUCTURE}` |
+| `{names.ADVANCE}` | run's id | looks at a run of a pipeline: what its jobs came to, and what starts because of it | `{names.DISPATCH}` |
 | `{names.PULL}` | provider's id, image | starts the pull of an image, and does not wait for it | `{names.PULLS}` |
 
 A controller takes messages from {", ".join(f"`{queue}`" for queue in names.QUEUES)}, in this order. Their names in Redis have a
@@ -229,8 +241,57 @@ prefix of the deployment's own, so that several deployments can share a Redis.
 """
 
 
+def metrics() -> str:
+    """Every metric, its labels, its meaning."""
+    shown = {
+        Shown.PLATFORM: [row for row in map(_metric, CATALOGUE) if row[0] is Shown.PLATFORM],
+        Shown.PROCESS: [row for row in map(_metric, CATALOGUE) if row[0] is Shown.PROCESS],
+    }
+    of_platform, of_process = ([row[1] for row in rows] for rows in shown.values())
+    return f"""{NOTE}
+# Metrics
+
+`GET /metrics` of `orchestrator`, `scheduler` and `worker-manager`, and of each controller and clock where
+`HODEI_METRICS_PORT` is set. How to have them scraped, with rules and a dashboard: [Watch the platform](../howto/watch-the-platform.md).
+
+## The whole platform's
+
+Read from Postgres and Redis, so they are the same at each of the three services, whichever is asked: add them up over nothing, take
+`max by (…)`. Counters and histograms are kept in Postgres: they outlive every process. A scrape reads them at most once a second, from
+small tables and partial indexes, and never fails: without Postgres it shows `hodei_database_up 0` and what is the process's own.
+The bounds of the histograms are {_bounds(BOUNDS_S)} s.
+
+| metric | kind | labels | meaning |
+| --- | --- | --- | --- |
+{_lines(of_platform)}
+
+## A process's own
+
+Since its start. The bounds of the histograms are {_bounds(SHORT_S)} s. Each process shows `process_…` and `python_…` of the
+Prometheus client, too.
+
+| metric | kind | labels | meaning |
+| --- | --- | --- | --- |
+{_lines(of_process)}
+"""
+
+
+def _metric(metric: Metric) -> tuple[Shown, str]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return metric.shown, f"| `{metric.name}` | {metric.kind.value} | {labels} | {metric.help} |"
+
+
+def _bounds(bounds: tuple[float, ...]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds)
+
+
 def _lines(lines: list[str]) -> str:
     return "\n".join(lines)
+
+
+def pipeline_schema() -> str:
+    """What a pipeline's file may hold."""
+    return json.dumps(file_schema(), indent=2) + "\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -238,6 +299,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "error-codes.md": error_codes,
     "tasks-and-queues.md": tasks_and_queues,
+    "metrics.md": metrics,
+    "pipeline.schema.json": pipeline_schema,
 }
 
 
