@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from support.platform import CHECKOUT, E2E_IMAGE, RunningPlatform
 from support.servers import Servers, fresh_database, start_servers
@@ -16,11 +18,29 @@ from hodei.bootstrap import open_platform
 from hodei.ports import Platform
 from hodei.settings import load_settings
 
+if TYPE_CHECKING:
+    from support.clusters import Cluster
+
+hypothesis.settings.register_profile("hodei", deadline=None)  # a busy machine is no defect of what is tested
+hypothesis.settings.load_profile("hodei")
+
 SERVERS = os.environ.get("HODEI_TEST_SERVERS", "embedded")
 IN_CI = os.environ.get("CI") == "true"
+REAL_CLUSTER = os.environ.get("HODEI_K8S_TEST") == "1"
 
 for _name in [name for name in os.environ if name.startswith("HODEI_") or name == "DATABASE_URL"]:
     del os.environ[_name]  # no test depends on what a developer has set
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--seed``: repeat what was random in a run of ``tests/acceptance/chaos`` that printed this seed."""
+    parser.addoption("--seed", type=int, default=None, help="of the chaos suite; printed by each run")
+
+
+@pytest.fixture(scope="session")
+def servers_kind() -> str:
+    """``embedded`` or ``system``, for tests that start servers of their own."""
+    return SERVERS
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +120,27 @@ def docker_running(
             folder, url, servers.redis_url, docker_enabled="1", worker_image=docker_image
         ) as started:
             yield started
+
+
+@pytest.fixture(scope="session")
+def cluster(docker_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Kubernetes cluster that has the worker image, shared by all tests that do it no harm: the stand-in, or a real one."""
+    from support.clusters import real_cluster, stand_in_cluster  # the client's models take their time
+
+    if REAL_CLUSTER:
+        with real_cluster(tmp_path_factory.mktemp("cluster")) as found:
+            if "K8S_LOAD_IMAGE" in os.environ:
+                found.load(docker_image)
+            yield found
+    else:
+        with stand_in_cluster() as made:
+            yield made
+
+
+@pytest.fixture
+def own_cluster(docker_image: str) -> Iterator[Cluster]:
+    """A stand-in of the test's own, to be harmed."""
+    from support.clusters import stand_in_cluster
+
+    with stand_in_cluster() as made:
+        yield made

@@ -52,7 +52,7 @@ def check_sentence(done: subprocess.CompletedProcess[str], code: int, *words: st
         (["--command", "true", "--env", "NO_VALUE"], 2, ["--env", "NAME=VALUE"]),
         (["--command", "true", "--env", "HODEI_JOB_ID=x"], 3, ["HODEI_JOB_ID", "reserved"]),
         (["--command", "true", "--secret-env", "NOT_SET_HERE"], 2, ["NOT_SET_HERE", "export"]),
-        (["--command", "true", "--args", "'open"], 3, ["args", "quotation"]),
+        (["--command", "true", "--args", "'open"], 2, ["args", "quotation"]),
         (["--provider", "process", "--image", "a:b", "--command", "true"], 3, ["image", "docker"]),
         ([], 2, ["--command", "--script"]),
     ],

@@ -54,7 +54,7 @@ def test_json_is_one_document_on_stdout(running: RunningPlatform) -> None:
 
 def test_exit_codes_say_what_happened(running: RunningPlatform) -> None:
     # given
-    nobody = {"HODEI_URL": "http://127.0.0.1:1"}
+    nobody = {"HODEI_URL": "http://127.0.0.1:1", "HODEI_PATIENCE": "0"}
 
     # then
     assert run(running, "--command", "exit 9").returncode == 0, "it was submitted"
@@ -137,7 +137,16 @@ def test_variables_keep_their_equals_signs_and_commas_and_nothing_else_is_inheri
     assert {name: seen[name] for name in ("A", "D", "LIST", "EMPTY")} == {
         "A": "b=c", "D": "3", "LIST": "1,2,3", "EMPTY": "",
     }  # fmt: skip
-    own = {"HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT", "PATH", "HOME", "LANG", "TMPDIR"}
+    own = {
+        "HODEI_JOB_ID",
+        "HODEI_EXECUTION_ID",
+        "HODEI_ATTEMPT",
+        "HODEI_OUTPUT",
+        "PATH",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+    }
     assert seen.keys() - {"A", "D", "LIST", "EMPTY", "PWD", "SHLVL", "_"} == own
 
 

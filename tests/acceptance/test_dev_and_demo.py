@@ -98,6 +98,7 @@ def dev(place: Path) -> Iterator[tuple[Terminal, dict[str, str]]]:
     terminal = Terminal([*HODEI, "dev"], environment(place, **ports, **servers, **off), work)
     try:
         until(lambda: "Ctrl-C stops everything." in terminal.shown, within_s=60, what="hodei dev")
+        assert ("You are root, and so are jobs" in terminal.shown) is (os.geteuid() == 0)
         yield terminal, ports
     finally:
         terminal.close()
@@ -137,7 +138,7 @@ def test_dev_is_found_from_another_folder_with_no_flags_and_ctrl_c_leaves_nothin
     # then
     assert time.monotonic() - began < STOPPED_WITHIN_S * busy()
     assert terminal.process.returncode == 0
-    until(lambda: not with_text(str(place)), within_s=2, what="the end of all its processes")
+    until(lambda: not with_text(str(place)), what="the end of all its processes")
     assert all(is_free(int(port)) for port in ports.values())
     if is_free(8080):  # where the command line looks when it was told nothing, and somebody else may be
         assert hodei("job", "list").returncode == 4, "it is not found any more"
@@ -183,5 +184,5 @@ def test_demo_shows_its_first_line_in_time_succeeds_and_stops_with_nothing_left(
     assert "SUCCEEDED (Status Code: 4), exit code 0" in terminal.shown
     for words in ("Worker made and connected", "domain_events", "hodei dev"):
         assert words in terminal.shown
-    until(lambda: not with_text(str(place)), within_s=2, what="the end of all its processes")
+    until(lambda: not with_text(str(place)), what="the end of all its processes")
     assert [path.name for path in place.iterdir()] == []

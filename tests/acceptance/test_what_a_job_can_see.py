@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import re
 import secrets
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +26,10 @@ from support.waiting import until
 from hodei.embedded.services import EmbeddedServices
 from hodei.providers.process.hiding import HIDDEN
 
+BREAKING_IN = Path(__file__).parents[1] / "support" / "breaking_in.py"
 LOGGING_IN = Path(__file__).parents[1] / "support" / "logging_in.py"
 PRYING = Path(__file__).parents[1] / "support" / "prying.py"
-OWN = {"HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT"}
+OWN = {"HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT", "HODEI_OUTPUT"}
 AGENTS_OWN = {"HODEI_SERVER", "HODEI_TOKEN", "HODEI_WORKER_ID"}
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 ALWAYS = OWN | {"PATH", "HOME", "LANG", "TMPDIR"}
@@ -156,6 +161,52 @@ def test_a_process_job_can_log_in_to_neither_embedded_server_nor_read_the_secret
     assert (seen["files"], seen["folders"], seen["logins"]) == ([], [], [])
     assert seen["refusals"] > 0 and seen["below"] == ["workers"]
     assert set(seen["env"]) <= ALWAYS | FROM_THE_SHELL | known.keys()
+
+
+@pytest.fixture
+def obedient(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The socket of a container engine, where the platform looks for one."""
+    folder = Path(tempfile.mkdtemp(prefix="hodei-engine-", dir="/tmp"))
+    path = folder / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(path))
+        engine.listen(64)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        yield str(path)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="these are the ways that only root has")
+def test_a_process_job_of_root_gets_at_the_database_by_none_of_roots_ways(
+    obedient: str, on_embedded_servers: tuple[RunningPlatform, dict[str, str]], tmp_path: Path
+) -> None:
+    # given
+    platform, known = on_embedded_servers
+    [health] = json.loads(platform.hodei("provider", "health", "process", "--format", "json").stdout)
+    if health["checks"]["hiding"] != HIDDEN and os.environ.get("CI") != "true":
+        pytest.skip(health["checks"]["hiding"])
+    sockets = [obedient, *(path for path in ("/run/docker.sock",) if Path(path).is_socket())]
+    servers = pwd.getpwuid((Path(known["DATA"]) / "postgres").stat().st_uid).pw_name
+    known = known | {"SERVERS": servers, "OBEDIENT": ":".join(sockets)}
+    script = tmp_path / "breaking_in"
+    script.write_text(BREAKING_IN.read_text().replace("/usr/bin/env python3", sys.executable))
+    outside = subprocess.run(
+        [sys.executable, BREAKING_IN],
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **known},
+        capture_output=True,
+        check=True,
+    )
+    ways = {"become the servers' user", "as the servers' user through their process", "open pg_hba.conf"}
+    ways |= {"Postgres' socket", "list the data folder", *(f"connect to {path}" for path in sockets)}
+    assert ways <= set(json.loads(outside.stdout)["went"]), "they are ways for root outside"
+
+    # when
+    variables = [word for name, value in known.items() for word in ("--env", f"{name}={value}")]
+    ran = platform.hodei("job", "run", "--provider", "process", "--script", str(script), *variables, "--wait")
+
+    # then
+    seen = json.loads(platform.hodei("job", "logs", ran.stdout.strip()).stdout)
+    assert seen == {"went": [], "uid": 0}
 
 
 @pytest.mark.docker

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -79,12 +80,17 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(servers: str, *, folder: Path | None = None, **settings: str) -> Iterator[Stage]:
-    """The platform in processes of its own, on servers of its own; all gone afterwards."""
+def open_stage(
+    servers: str, *, folder: Path | None = None, durable: bool = False, **settings: Any
+) -> Iterator[Stage]:
+    """The platform in processes of its own, on servers of its own; all gone afterwards.
+
+    ``durable``: Postgres syncs to disk, which costs what it costs in earnest. ``settings`` as `RunningPlatform` takes them.
+    """
     scrub_environment()
     leave_by_sigterm()
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(start_servers(servers))
+        running = stack.enter_context(start_servers(servers, durable=durable))
         url = stack.enter_context(fresh_database(running))
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodei-bench-")))
         platform = stack.enter_context(RunningPlatform(place, url, running.redis_url, **settings))

@@ -33,13 +33,13 @@ def platform() -> Iterator[StandIn]:
 def test_a_cancelled_job_is_reported_with_what_it_printed(place: FakePlace, platform: StandIn) -> None:
     provider = place.open(platform.address)
     provider.start(place.request())
-    assert platform.started.wait(10)
+    assert platform.started.wait(60)
 
     platform.send(
         {"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 1, "grace_s": 1, "reason": "cancelled"}
     )
 
-    assert platform.finished.wait(10)
+    assert platform.finished.wait(60)
     assert platform.result["outcome"] == "cancelled"
     assert (platform.output, platform.result["last_frame"]) == (b"begin\n", 1)
     assert platform.calls.index("accept") < platform.calls.index("started") < platform.calls.index("result")
@@ -49,14 +49,14 @@ def test_a_cancelled_job_is_reported_with_what_it_printed(place: FakePlace, plat
 def test_a_cancel_for_another_attempt_changes_nothing(place: FakePlace, platform: StandIn) -> None:
     provider = place.open(platform.address)
     provider.start(place.request())
-    assert platform.started.wait(10)
+    assert platform.started.wait(60)
 
     platform.send(
         {"kind": "cancel", "execution_id": EXECUTION_ID, "fence": 7, "grace_s": 1, "reason": "cancelled"}
     )
     platform.send({"kind": "shutdown", "grace_s": 1})
 
-    assert platform.finished.wait(10)
+    assert platform.finished.wait(60)
     assert platform.result["outcome"] == "worker_stopped"
 
 
@@ -64,7 +64,7 @@ def test_a_job_ends_at_its_time_out(place: FakePlace, platform: StandIn) -> None
     platform.messages[0]["execution"]["timeout_s"] = 0.1
     place.open(platform.address).start(place.request())
 
-    assert platform.finished.wait(10)
+    assert platform.finished.wait(60)
     assert (platform.result["outcome"], platform.result["error_code"]) == ("timeout", "ERR_1005")
 
 

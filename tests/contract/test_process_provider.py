@@ -63,14 +63,14 @@ def test_the_agent_inherits_nothing_of_the_platform(
         provider = place.open(platform.address)
         request = place.request()
         provider.start(request)
-        assert platform.finished.wait(15)
+        assert platform.finished.wait(60)
     finally:
         platform.close()
 
     names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
     assert names <= {
         "PATH", "HOME", "LANG", "TMPDIR", "HODEI_JOB_ID", "HODEI_EXECUTION_ID", "HODEI_ATTEMPT",
-        "PWD", "SHLVL", "_", "OLDPWD",
+        "HODEI_OUTPUT", "PWD", "SHLVL", "_", "OLDPWD",
     }  # fmt: skip
     assert str(request.worker_id) in platform.output.decode()
 
@@ -187,7 +187,7 @@ def output_of(place: ProcessPlace, line: str) -> bytes:
     platform = StandIn("127.0.0.1", {"shell": line})
     try:
         place.open(platform.address).start(place.request())
-        assert platform.finished.wait(15)
+        assert platform.finished.wait(60)
         return platform.output
     finally:
         platform.close()
@@ -201,6 +201,34 @@ def test_the_platforms_own_files_are_hidden_from_jobs(place: ProcessPlace, secre
 
     assert seen.endswith(b"No such file or directory\nworkers\n") and b"nobody-may-know" not in seen
     assert secret.read_text() == "nobody-may-know"
+
+
+def test_what_a_killed_agent_left_is_found_though_it_left_its_folder_and_forgot_its_environment(
+    place: ProcessPlace, secret: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # given a job's daemon in another folder, with an empty environment, in no cgroup and of no parent
+    place.config = {"cgroups": False}
+    if place.open().health().checks["hiding"] != HIDDEN and os.environ.get("CI") != "true":
+        pytest.skip("this machine lets nobody hide files from a process")
+    pid = tmp_path_factory.mktemp("elsewhere") / "pid"
+    daemon = f"cd /; echo $$ > {pid}; exec env -i sleep 600"
+    platform = StandIn("127.0.0.1", {"shell": f"setsid sh -c '{daemon}' </dev/null & sleep 600"})
+    try:
+        provider = place.open(platform.address)
+        request = place.request()
+        provider.start(request)
+        assert eventually(lambda: pid.exists() and pid.read_text().strip() != "")
+        left = proc.look(int(pid.read_text()))
+        assert left is not None
+
+        # when
+        place.kill(request.worker_id)
+        provider.stop(request.worker_id)
+
+        # then
+        assert not proc.is_alive(left.process)
+    finally:
+        platform.close()
 
 
 def test_a_folder_without_secrets_is_not_hidden(place: ProcessPlace, tmp_path: Path) -> None:

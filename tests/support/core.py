@@ -15,11 +15,12 @@ from hodei.domain.causes import Failure
 from hodei.domain.ids import new_id
 from hodei.domain.job import JobSpec
 from hodei.errors import HodeiError
-from hodei.ports import Platform
+from hodei.ports import Backlog, Platform
 from hodei.providers.contract import Capabilities, Health, ResourceState, ResourceView, WorkerRequest
 from hodei.sagas.engine import Engine
 from hodei.sagas.registry import engine
 from hodei.services import agents, dispatch, pulls, workers
+from hodei.services.pipelines.advance import advance_run
 from hodei.services.submit import NewJob, submit_job
 from hodei.settings import load_settings
 from hodei.storage.database import Database
@@ -58,6 +59,9 @@ class KeptCourier:
     def pull(self, provider_id: UUID, image: str) -> None:
         self._keep("pull", provider_id, image)
 
+    def advance(self, run_id: UUID) -> None:
+        self._keep("advance", run_id)
+
     def relay(self) -> None:
         """Events are of no interest here."""
 
@@ -69,6 +73,9 @@ class KeptCourier:
 
     def note_not_empty(self) -> None:
         pass
+
+    def backlog(self) -> Backlog | None:
+        return None
 
     def ping(self) -> str | None:
         return None
@@ -93,6 +100,9 @@ class DeafWakeups:
         return False
 
     def listen(self, key: str) -> DeafWakeups:
+        return self
+
+    def tell(self, key: str, effect: Callable[[], None]) -> DeafWakeups:
         return self
 
     def wake(self, key: str) -> None:
@@ -169,6 +179,9 @@ class Places:
 
     def ids(self) -> list[UUID]:
         return list(self.places)
+
+    def refresh(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -276,12 +289,16 @@ class Core:
             workers.destroy(self.platform, details[0])
         elif kind == "pull":
             self.pull(*details)
+        elif kind == "advance":
+            advance_run(self.platform, details[0])
         else:
             act = self.engine.run_step if kind == "run" else self.engine.undo_step
-            _, saga_id, steps = details
+            saga_type, saga_id, steps = details
             for step in steps:
                 if not act(saga_id, step):
                     return
+            if kind == "run":
+                self.engine.go_on(saga_type, saga_id, steps[-1])
 
     def pull(self, provider_id: UUID, image: str) -> None:
         before = set(threading.enumerate())
@@ -312,6 +329,14 @@ class Core:
         """The definition in the worker's inbox."""
         messages = agents.poll_inbox(self.platform, agents.AgentIdentity(worker_id=worker_id), after, 0)
         return next(message["execution"] for message in reversed(messages) if message["kind"] == "run")
+
+    def perform_attempt(self, worker_id: UUID, attempt: int) -> None:
+        """As :meth:`perform`, for an attempt after the first."""
+        agent, given = agents.AgentIdentity(worker_id=worker_id), self.assigned(worker_id)
+        execution = UUID(given["execution_id"])
+        agents.accept(self.platform, agent, execution, attempt)
+        agents.started(self.platform, agent, execution, attempt, pid=1, at_us=1)
+        agents.report_result(self.platform, agent, execution, attempt, result(0) | {"fence": attempt})
 
     def perform(self, worker_id: UUID, *, exit_code: int = 0) -> None:
         """Take the job in the inbox, run it in no time, report it."""
@@ -347,6 +372,23 @@ def result(exit_code: int | None = 0, *, last_frame: int = 0, **more: Any) -> di
 
 def failure(code: str) -> Failure:
     return Failure(code=code, message=f"It failed with {code}.")
+
+
+def open_the_door(core: Core, *, for_s: float = 7200.0) -> None:
+    """As if agents could have reached us for so long."""
+    core.sql(
+        "INSERT INTO hodei.loops (name, owner, interval_s, detail) VALUES ('door:t', 't', 5, "
+        "jsonb_build_object('up_since', clock_timestamp() - make_interval(secs => :for_s)))",
+        for_s=for_s,
+    )
+
+
+def reopen_the_door(core: Core) -> None:
+    """As if all of the platform had been away until three seconds ago."""
+    core.sql(
+        "UPDATE hodei.loops SET progressed_at = clock_timestamp(), "
+        "detail = jsonb_build_object('up_since', clock_timestamp() - interval '3 s') WHERE name = 'door:t'"
+    )
 
 
 def fresh_id() -> UUID:

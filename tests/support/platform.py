@@ -20,6 +20,10 @@ from support.waiting import until
 E2E_IMAGE = "hodei-worker:e2e-test"
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROCESSES = {"serve": ["serve", "all"], "controller": ["controller"], "beat": ["beat"]}
+SERVICES = {name: ["serve", name] for name in ("orchestrator", "scheduler", "worker-manager")}
+"""In place of ``serve``, each in a process of its own."""
+OTHERS = {"flower": ["flower"]}
+"""Only where they are asked for."""
 
 
 class RunningPlatform:
@@ -83,7 +87,7 @@ class RunningPlatform:
 
     def start(self, name: str) -> None:
         """Start one of the processes; ``name`` may have a suffix, as in ``controller-2``."""
-        command = PROCESSES[name.partition("-")[0]]
+        command = SERVICES.get(name) or OTHERS.get(name) or PROCESSES[name.partition("-")[0]]
         with self.log_file(name).open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "hodei.cli.main", *command],
@@ -110,18 +114,20 @@ class RunningPlatform:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
+        late = []
         for name, process in self.processes.items():
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise AssertionError(f"{name} did not stop within 10 s of SIGTERM") from None
+                late.append(name)
+        assert not late, f"{late} did not stop within 10 s of SIGTERM"
 
     def wait_until_ready(self) -> None:
         """Until everything that was started says that it is well."""
         wanted = {"database", "redis"}
-        wanted |= {"worker_manager"} if "serve" in self.processes else set()
+        wanted |= {"worker_manager"} if self.processes.keys() & {"serve", "worker-manager"} else set()
         wanted |= {"controller"} if "controller" in self.processes else set()
         wanted |= {"clock"} if "beat" in self.processes else set()
 
@@ -136,7 +142,7 @@ class RunningPlatform:
                 return False
             return all(checks[name].ok for name in wanted)
 
-        until(well, within_s=40, what="the platform's health")
+        until(well, within_s=90, what="the platform's health")
 
     def client(self) -> HodeiClient:
         return HodeiClient(self.url, self.env.get("HODEI_API_TOKEN"), timeout_s=10)

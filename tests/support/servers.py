@@ -17,6 +17,8 @@ import psycopg2
 import psycopg2.errors
 from psycopg2 import sql
 
+from hodei.embedded.account import server_account
+from hodei.embedded.data_folder import ROOT_HOME, temporary_root
 from hodei.embedded.ports import free_port
 from hodei.embedded.services import EmbeddedServices
 from hodei.storage import migrate
@@ -39,24 +41,29 @@ class Servers:
 
 
 @contextlib.contextmanager
-def start_servers(kind: str) -> Iterator[Servers]:
-    """Servers of their own, with the migrated template; gone afterwards."""
+def start_servers(kind: str, *, durable: bool = False) -> Iterator[Servers]:
+    """Servers of their own, with the migrated template; gone afterwards. ``durable``: what is committed is synced to disk."""
     starter = {"embedded": _embedded, "system": _system}[kind]
-    with starter() as servers:
+    with starter(durable=durable) as servers:
         _execute(servers.admin_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         migrate.upgrade(with_driver(servers.url(TEMPLATE)))
         yield servers
 
 
 @contextlib.contextmanager
-def _embedded() -> Iterator[Servers]:
-    with EmbeddedServices.start(ephemeral=True) as running:
+def _embedded(*, durable: bool) -> Iterator[Servers]:
+    with contextlib.ExitStack() as stack:
+        place = None
+        if durable:
+            place = temporary_root(server_account(ROOT_HOME))
+            stack.callback(shutil.rmtree, place, ignore_errors=True)
+        running = stack.enter_context(EmbeddedServices.start(place, ephemeral=not durable))
         assert running.database_url and running.redis_url
         yield Servers(kind="embedded", admin_url=running.database_url, redis_url=running.redis_url)
 
 
 @contextlib.contextmanager
-def _system() -> Iterator[Servers]:
+def _system(*, durable: bool) -> Iterator[Servers]:
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
     redis = shutil.which("redis-server")
     if programs is None or redis is None:
@@ -84,7 +91,8 @@ def _system() -> Iterator[Servers]:
             "--no-sync",
         ]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd="/")
-        postgres = [*account, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", "", "-F"]
+        postgres = [*account, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", ""]
+        postgres += [] if durable else ["-F"]
         postgres += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
         stack.enter_context(_process(postgres))
         stack.enter_context(

@@ -9,7 +9,7 @@ from typing import TypeVar
 Fact = TypeVar("Fact")
 
 
-def until(fact: Callable[[], Fact], *, within_s: float = 15.0, what: str = "") -> Fact:
+def until(fact: Callable[[], Fact], *, within_s: float = 60.0, what: str = "") -> Fact:
     """The first true answer of ``fact``; fails with the last answer when none comes in time."""
     deadline = time.monotonic() + within_s
     while True:

@@ -27,6 +27,8 @@ ONLY_IN = {
     "docker": ("hodei.providers.docker",),
     "kubernetes": ("hodei.providers.kubernetes",),
     "typer": ("hodei.cli",),
+    "opentelemetry": ("hodei.observability.otel",),
+    "prometheus_client": ("hodei.observability",),
 }
 """Who may import a part from the shelf. `hodei.embedded` makes the role and database before there is a storage."""
 
@@ -126,13 +128,15 @@ def test_the_domain_and_the_agent_need_python_alone(package: str) -> None:
     assert wrong == set()
 
 
-def test_nothing_outside_its_own_room_imports_a_providers_adapter_when_it_is_imported() -> None:
-    """Docker's library is slow: only the registry, and what asks for the bridge, name an adapter, inside a function."""
+@pytest.mark.parametrize("adapter", ["docker", "kubernetes"])
+def test_nothing_outside_its_own_room_imports_a_providers_adapter_when_it_is_imported(adapter: str) -> None:
+    """Their libraries are slow: only the registry, and what asks for agents' doors, name an adapter, inside a function."""
+    room = f"hodei.providers.{adapter}"
     users = {
         module
         for module, found in IMPORTS.items()
         for name in found
-        if within(name, "hodei.providers.docker.provider") and not within(module, "hodei.providers.docker")
+        if within(name, f"{room}.provider") and not within(module, room)
     }
 
     assert users <= {"hodei.providers.registry", "hodei.bootstrap"}

@@ -47,6 +47,7 @@ def start(platform: StandIn, open_agent: Path) -> Iterator[Start]:
         user: int | None = None,
         env: dict[str, str] | None = None,
         stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
     ) -> Agent:
         words = command or [os.environ.get("AGENT_PYTHON", sys.executable), "-I", "-S", "-B", str(AGENT)]
         process = subprocess.Popen(
@@ -62,7 +63,7 @@ def start(platform: StandIn, open_agent: Path) -> Iterator[Start]:
             },
             stdin=subprocess.DEVNULL,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             user=user,
             group=user,
             extra_groups=None if user is None else [],

@@ -278,3 +278,38 @@ def test_a_job_without_rights_is_ended_as_well(platform: StandIn, start: Start, 
 
     assert platform.results["e-nobody"]["outcome"] == "timeout"
     assert processes_of("e-nobody") == []
+
+
+def test_what_a_job_wrote_to_its_output_file_is_in_its_result_without_its_secrets(
+    platform: StandIn, start: Start
+) -> None:
+    # given
+    platform.run(
+        shell='echo "tag=v1" >> $HODEI_OUTPUT; printf "notes<<E\\none\\nE\\ntoken=$T\\n" >> $HODEI_OUTPUT; exit 3',
+        secrets={"T": "very-secret"},
+    )
+    # when
+    start().end()
+    # then
+    result = platform.results["e-1"]
+    assert (result["outcome"], result["exit_code"], result["outputs_problem"]) == ("exited", 3, None)
+    assert result["outputs"] == {"tag": "v1", "notes": "one", "token": "***"}
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("head -c 70000 /dev/zero | tr '\\0' x > $HODEI_OUTPUT", "Its outputs are more than 65536 bytes, so none were taken."),
+        ("echo nonsense > $HODEI_OUTPUT", "Line 1 of its outputs is not KEY=VALUE."),
+        ("rm $HODEI_OUTPUT; mkfifo $HODEI_OUTPUT", "What $HODEI_OUTPUT names is not a file any more."),
+    ],
+)  # fmt: skip
+def test_an_output_file_that_cannot_be_taken_costs_no_result_and_the_log_says_so(
+    platform: StandIn, start: Start, command: str, problem: str
+) -> None:
+    platform.run(shell=f"{command}; echo done")
+    start().end()
+
+    result = platform.results["e-1"]
+    assert (result["outcome"], result["outputs"], result["outputs_problem"]) == ("exited", {}, problem)
+    assert f"[hodei: {problem}]" in platform.output(3).decode()

@@ -100,9 +100,9 @@ def test_the_environment_is_exactly_what_was_promised(platform: StandIn, start: 
     # then
     seen = dict(line.split("=", 1) for line in platform.output(1).decode().splitlines())
     own = {"HODEI_JOB_ID": "j-1", "HODEI_EXECUTION_ID": "e-1", "HODEI_ATTEMPT": "1"}
-    assert seen.keys() == own.keys() | {"PATH", "HOME", "LANG", "TMPDIR", "A", "Ü", "S"}
+    assert seen.keys() == own.keys() | {"HODEI_OUTPUT", "PATH", "HOME", "LANG", "TMPDIR", "A", "Ü", "S"}
     assert own.items() <= seen.items()
-    assert (seen["A"], seen["Ü"], seen["S"], seen["LANG"]) == ("b=c", "ö", "hidden", "C.UTF-8")
+    assert (seen["A"], seen["Ü"], seen["S"], seen["LANG"]) == ("b=c", "ö", "***", "C.UTF-8")
 
 
 def test_the_job_is_in_a_session_and_a_private_empty_folder_of_its_own(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -107,8 +108,8 @@ def test_a_slow_platform_slows_the_sender_and_not_the_job(platform: StandIn, sta
 def test_a_full_spool_drops_output_and_says_so(platform: StandIn, start: Start) -> None:
     # given
     platform.answer_registration["log"]["spool_bytes"] = 1024 * 1024
-    platform.delay_s["frames"] = 0.3
-    platform.run(shell="seq 1 1000000; sleep 1.5; echo after")
+    platform.delay_s["frames"] = 2.5
+    platform.run(shell="seq 1 1000000; sleep 3.5; echo after")
     # when
     code, _, err = start().end()
     # then
@@ -121,6 +122,42 @@ def test_a_full_spool_drops_output_and_says_so(platform: StandIn, start: Start) 
     assert output.endswith(b"after\n")
     assert len(output) + result["dropped_bytes"] == 6_888_896 + len(b"after\n")
     assert output.count(b"\n") + result["dropped_entries"] >= 1_000_001
+
+
+def test_a_full_spool_slows_the_job_while_the_platform_takes_and_nothing_is_dropped(
+    platform: StandIn, start: Start
+) -> None:
+    # given: a call that is answered after 0.1 s, a small spool, and more than it and the agent's memory hold
+    platform.answer_registration["log"]["spool_bytes"] = 1024 * 1024
+    platform.delay_s["frames"] = 0.1
+    platform.run(shell="for i in 1 2 3 4 5 6; do seq 1 1000000; done")
+    # when
+    code, out, _ = start().end(60)
+    # then
+    result = platform.results["e-1"]
+    assert (code, result["dropped_bytes"]) == (0, 0)
+    assert len(out) == 6 * 6_888_896
+    assert platform.output(1) == out
+
+
+def test_an_agent_that_is_told_to_stop_while_the_platform_is_away_delivers_all_later(
+    platform: StandIn, start: Start
+) -> None:
+    # given
+    platform.run(shell="trap 'echo last words; exit 0' TERM; seq 1 300000; echo up >&2; sleep 1000 & wait")
+    agent = start()
+    platform.wait_for(lambda: platform.output(2))
+    platform.close()
+    # when
+    agent.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        agent.process.wait(1.0)
+    platform.open()
+    # then
+    code, out, _ = agent.end()
+    assert code == 0
+    assert platform.output(1) == out == b"".join(b"%d\n" % i for i in range(1, 300_001)) + b"last words\n"
+    assert platform.results["e-1"]["outcome"] == "worker_stopped"
 
 
 def test_an_acknowledgement_that_lags_makes_the_frames_come_again(platform: StandIn, start: Start) -> None:

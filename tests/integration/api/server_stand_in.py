@@ -1,9 +1,14 @@
-"""Runs ``hodei.api.serve`` with a platform that only waits: ``… READY_FILE SERVICES [AGENT_HOST]``."""
+"""Runs ``hodei.api.serve`` with a platform that only waits: ``… READY_FILE SERVICES [AGENT_HOST]…``.
+
+An ``AGENT_HOST`` may be ``HOST@FILE``: it is known only once there is the file; and ``HOST+``: many workers may share an
+address there.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +19,7 @@ import hodei.services.presence as presence
 import hodei.services.summary as summary
 from hodei.api import serve
 from hodei.errors import HodeiError
+from hodei.observability.tracing import NoTracing
 from hodei.settings import load_settings
 
 closing = threading.Event()
@@ -25,6 +31,7 @@ def open_platform(settings: Any, role: str) -> SimpleNamespace:
         settings=settings,
         database=None,
         wakeups=SimpleNamespace(close=closing.set),
+        tracing=NoTracing(),
         close=lambda: print("platform closed", file=sys.stderr),
     )
 
@@ -43,6 +50,13 @@ class Door:
 def wait(_platform: Any, _agent: Any, _after: int, wait_s: float) -> list[Any]:
     closing.wait(wait_s)
     return []
+
+
+def known(agent_hosts: list[str]) -> Iterator[tuple[str, int, bool]]:
+    for agent_host in agent_hosts:
+        host, _, file = agent_host.partition("@")
+        if not file or Path(file).exists():
+            yield host.rstrip("+"), 0, host.endswith("+")
 
 
 def main() -> None:
@@ -66,7 +80,7 @@ def main() -> None:
         serve.run(
             load_settings(log_format="json"),
             services.split(","),
-            agent_binds=[(host, 0) for host in agent_hosts],
+            agent_binds=lambda _platform: list(known(agent_hosts)),
             ready_file=Path(ready),
         )
     except HodeiError as error:

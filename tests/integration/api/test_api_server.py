@@ -86,6 +86,28 @@ def test_on_the_agents_address_there_is_nothing_but_what_agents_call(serve):
     assert get(port, "/api/v1/agent/inbox", "127.0.0.1", **AGENT)[0] == 200
 
 
+def test_an_agents_address_that_becomes_known_later_is_listened_on_then(serve, tmp_path):
+    docker_is_up = tmp_path / "up"
+    served = serve("worker-manager", "127.0.0.2", f"127.0.0.3@{docker_is_up}")
+    port = served.port("worker-manager")
+    assert get(port, "/api/v1/agent/inbox", "127.0.0.2", **AGENT)[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        get(port, "/health", "127.0.0.3")
+
+    docker_is_up.touch()
+
+    def answers() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            return get(port, "/api/v1/agent/inbox", "127.0.0.3", **AGENT)[0] == 200
+        return False
+
+    eventually(answers)
+    assert get(port, "/health", "127.0.0.3")[0] == 404
+    assert get(port, "/api/v1/agent/inbox", "127.0.0.2", **AGENT)[0] == 200
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(5) == 0
+
+
 def test_headers_that_a_proxy_would_send_do_not_move_a_request(serve):
     served = serve("worker-manager", "127.0.0.2")
     port = served.port("worker-manager")

@@ -22,7 +22,8 @@ def platform() -> Iterator[StandIn]:
 def surroundings(tmp_path: Path) -> dict[str, str]:
     """An environment without settings and without a noted `hodei dev`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HODEI_", "XDG_"))}
-    return clean | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "80"}
+    own = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "80"}
+    return clean | own | {"HODEI_PATIENCE": "0"}
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -42,7 +42,7 @@ class StandIn:
             def do_GET(self) -> None:
                 stand_in._answer(self)
 
-            do_POST = do_GET
+            do_POST = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -141,3 +141,20 @@ def entry(seq: int, text: str, stream: str = "stdout", **more: Any) -> dict[str,
 
 
 LOG_END = {"Hodei-Log-End": "true"}
+
+
+def events(*told: dict[str, Any] | str, status: str | None = "succeeded", **ending: Any) -> str:
+    """A log's stream of events: entries, ``"attempt N"``, and the end, unless ``status`` is None."""
+    text, place = "retry: 500\n\n", "0-0"
+    for item in told:
+        if isinstance(item, str):
+            number = int(item.removeprefix("attempt "))
+            place, name = f"{number}-0", "event: attempt\n"
+            item = {"attempt": number}
+        else:
+            place, name = f"{item['attempt']}-{item['seq']}", ""
+        text += f"{name}id: {place}\ndata: {json.dumps(item, ensure_ascii=False)}\n\n"
+    if status is not None:
+        document = {"status": status, "execution_status": "completed", "log": {"complete": True}} | ending
+        text += f"event: end\nid: {place}\ndata: {json.dumps(document)}\n\n"
+    return text

@@ -30,7 +30,27 @@ COMMANDS = dict(commands(typer.main.get_command(main.app)))
 def test_the_commands_are_those_of_this_version() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         *("job run", "job get", "job list", "job logs", "job events", "job why", "job wait"),
-        *("provider list", "provider health", "worker list", "saga list", "saga show", "status"),
+        *("job cancel", "job retry"),
+        *(f"schedule {verb}" for verb in ("create", "list", "next", "pause", "resume", "trigger", "delete")),
+        *(
+            f"pipeline {verb}"
+            for verb in (
+                "create",
+                "update",
+                "delete",
+                "list",
+                "show",
+                "run",
+                "runs",
+                "status",
+                "cancel",
+                "resume",
+                "schema",
+            )
+        ),
+        *(f"provider {verb}" for verb in ("list", "health", "enable", "disable")),
+        *(f"worker {verb}" for verb in ("list", "register", "drain", "stop")),
+        *("saga list", "saga show", "status"),
         *(
             "serve",
             "controller",
@@ -42,6 +62,7 @@ def test_the_commands_are_those_of_this_version() -> None:
             "db psql",
             "dev",
             "demo",
+            "stop",
         ),
     }
 

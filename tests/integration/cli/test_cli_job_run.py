@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from platform_stand_in import JOB_ID, LOG_END, Answer, StandIn, entry, job, problem
+from platform_stand_in import JOB_ID, Answer, StandIn, entry, events, job, problem
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = "/api/v1/jobs"
 JOB = f"{JOBS}/{JOB_ID}"
+SHOWN_WITHIN_S = 120.0
+"""A busy machine takes its time to start a program; this is no limit of the product."""
 
 
 def test_only_the_id_is_on_stdout(platform: StandIn, hodei: Run) -> None:
@@ -43,6 +50,16 @@ def test_the_job_arrives_as_typed(platform: StandIn, hodei: Run, tmp_path: Path)
         "labels": {"team": "ml"},
     }  # fmt: skip
     assert asked.headers["content-type"] == "application/json"
+
+
+def test_a_quote_that_is_not_closed_is_a_usage_error(platform: StandIn, hodei: Run) -> None:
+    refused = hodei("job", "run", "--command", "echo", "--args", "it's")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        'Error: --args "it\'s" cannot be split as a shell would (no closing quotation)'
+    )
+    assert len(refused.stderr.splitlines()) == 1 and platform.requests("POST", JOBS) == []
 
 
 def test_a_script_comes_from_stdin(platform: StandIn, hodei: Run) -> None:
@@ -107,6 +124,23 @@ def test_nobody_there_is_exit_code_4_and_says_how_to_start(platform: StandIn, ho
     assert done.stderr == f"Error: No Hodei Jobs server at {platform.url}. Start one with: hodei dev\n"
 
 
+def test_a_server_that_is_away_is_tried_again_and_that_is_said(platform: StandIn, hodei: Run) -> None:
+    platform.stop()
+    done = hodei("job", "list", HODEI_PATIENCE="2s")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines() == [
+        f"No Hodei Jobs server at {platform.url}. Trying again ...",
+        f"Error: No Hodei Jobs server at {platform.url}. Start one with: hodei dev",
+    ]
+
+
+@pytest.mark.parametrize("patience", ["soon", "-1", "1e9", "nan"])
+def test_a_patience_that_is_no_time_is_a_usage_error(hodei: Run, patience: str) -> None:
+    done = hodei("job", "list", HODEI_PATIENCE=patience)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "HODEI_PATIENCE" in done.stderr
+
+
 def test_something_else_at_the_address_is_exit_code_4(platform: StandIn, hodei: Run) -> None:
     platform.on("POST", JOBS, "<html>It works!</html>")
     done = hodei("job", "run", "--command", "true")
@@ -132,7 +166,7 @@ def test_follow_shows_both_streams_on_stderr_and_keeps_stdout_for_the_id(
     platform.on("POST", JOBS, Answer(status=201, body=job("pending")))
     platform.on("GET", JOB, job("failed"))
     entries = [entry(1, "one, ", partial=True), entry(2, "two"), entry(3, "\x1b[31mred\x1b[0m", "stderr")]
-    platform.on("GET", f"{JOB}/logs", Answer(body=entries, headers=LOG_END))
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", *entries, status="failed"))
     done = hodei("job", "run", "--command", "true", "--follow")
     assert (done.returncode, done.stdout) == (7, f"{JOB_ID}\n")
     assert done.stderr == "one, two\n\x1b[31mred\x1b[0m\nStatus: FAILED (Status Code: 5)\n"
@@ -142,7 +176,7 @@ def test_follow_shows_both_streams_on_stderr_and_keeps_stdout_for_the_id(
 def test_json_is_one_object_on_stdout(platform: StandIn, hodei: Run, option: str) -> None:
     platform.on("POST", JOBS, Answer(status=201, body=job("pending")))
     platform.on("GET", JOB, job("succeeded"))
-    platform.on("GET", f"{JOB}/logs", Answer(body=[entry(1, "hi")], headers=LOG_END))
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", entry(1, "hi")))
     done = hodei("job", "run", "--command", "true", "--format", "json", option)
     shown = json.loads(done.stdout)
     assert shown["status"] == ("pending" if option == "--detach" else "succeeded")
@@ -165,12 +199,12 @@ def test_the_token_is_sent_and_its_absence_is_explained(platform: StandIn, hodei
     assert "HODEI_API_TOKEN" in done.stderr
 
 
-def test_ctrl_c_leaves_the_job_and_says_how_to_look_again(
+def test_ctrl_c_without_a_terminal_leaves_the_job_and_says_how_to_go_on(
     platform: StandIn, start_hodei: Callable[..., subprocess.Popen[str]]
 ) -> None:
     platform.on("POST", JOBS, Answer(status=201, body=job("pending")))
     platform.on("GET", JOB, job("running", completed_at=None, exit_code=None))
-    platform.on("GET", f"{JOB}/logs", [entry(1, "working")], [])
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", entry(1, "working"), status=None))
     process = start_hodei("job", "run", "--command", "sleep 100", "--follow")
     assert process.stderr is not None
     assert process.stderr.readline() == "working\n"
@@ -180,4 +214,81 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_look_again(
 
     assert (process.returncode, out) == (130, f"{JOB_ID}\n")
     assert f"hodei job logs {JOB_ID} --follow" in err
+    assert f"hodei job cancel {JOB_ID}" in err
+    assert platform.requests("POST", f"{JOB}/cancel") == []
     assert "Traceback" not in err
+
+
+class Terminal:
+    """`hodei job run --follow` on a terminal of its own."""
+
+    def __init__(self, url: str, surroundings: dict[str, str]) -> None:
+        self.pid, self._file = pty.fork()
+        if self.pid == 0:
+            command = [sys.executable, "-m", "hodei.cli.main", "job", "run", "--command", "x", "--follow"]
+            os.execvpe(command[0], command, surroundings | {"HODEI_URL": url})
+        self.shown = ""
+
+    def until(self, text: str, *, times: int = 1) -> None:
+        """Read until this is shown, so many times."""
+        deadline = time.monotonic() + SHOWN_WITHIN_S
+        while self.shown.count(text) < times:
+            ready, _, _ = select.select([self._file], [], [], deadline - time.monotonic())
+            assert ready, self.shown
+            try:
+                self.shown += os.read(self._file, 65536).decode()
+            except OSError:
+                raise AssertionError(f"it ended: {self.shown}") from None
+
+    def type(self, keys: str) -> None:
+        os.write(self._file, keys.encode())
+
+    def code(self) -> int:
+        """Read to the end; the exit code."""
+        with contextlib.suppress(OSError):
+            while block := os.read(self._file, 65536):
+                self.shown += block.decode()
+        os.close(self._file)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.parametrize(
+    ("keys", "cancels", "code"),
+    [
+        (["\x03", "d\n"], 0, 130),
+        (["\x03", "c\n"], 1, 1),
+        (["\x03", "\x03"], 1, 1),
+        (["\x03", "what\n", "c\n"], 1, 1),
+    ],
+)
+def test_ctrl_c_on_a_terminal_asks_whether_to_detach_or_cancel(
+    platform: StandIn, surroundings: dict[str, str], keys: list[str], cancels: int, code: int
+) -> None:
+    # given
+    platform.on("POST", JOBS, Answer(status=201, body=job("pending")))
+    platform.on("GET", JOB, job("cancelled", exit_code=None))
+    platform.on(
+        "GET",
+        f"{JOB}/logs",
+        events("attempt 1", entry(1, "working"), status=None),
+        *[events(status=None)] * 200,
+    )
+    platform.on("POST", f"{JOB}/cancel", Answer(status=202, body=job("running")))
+    terminal = Terminal(platform.url, surroundings)
+    terminal.until("working")
+
+    # when
+    for number, key in enumerate(keys, 1):
+        terminal.type(key)
+        if number < len(keys):
+            terminal.until("Detach", times=number)
+    if cancels:
+        terminal.until("being cancelled")
+        platform.on("GET", f"{JOB}/logs", events(entry(2, "told to stop"), status="cancelled"))
+
+    # then
+    assert terminal.code() == code
+    assert len(platform.requests("POST", f"{JOB}/cancel")) == cancels
+    assert ("told to stop" in terminal.shown) is (cancels == 1)
+    assert ("The job goes on" in terminal.shown) is (cancels == 0)
+    assert terminal.shown.count("working") == 1

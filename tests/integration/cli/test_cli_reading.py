@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from platform_stand_in import JOB_ID, LOG_END, Answer, StandIn, entry, job
+from platform_stand_in import JOB_ID, LOG_END, Answer, StandIn, entry, events, job
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = "/api/v1/jobs"
@@ -100,28 +101,86 @@ def test_logs_keep_the_streams_apart_and_the_text_as_written(platform: StandIn, 
     assert (done.returncode, done.stdout, done.stderr) == (0, "  é\t\x1b[1mbold\n", "oops\n")
 
 
-def test_the_tail_of_a_log_is_fetched_without_its_beginning(platform: StandIn, hodei: Run) -> None:
-    platform.on("GET", JOB, job(log={"entries": 1000, "bytes": 1, "complete": True}))
-    lines = [entry(999, "nearly"), entry(1000, "last")]
+def test_bytes_that_are_no_text_are_printed_as_they_were(
+    platform: StandIn, surroundings: dict[str, str]
+) -> None:
+    bad = entry(1, "caf\ufffd", bytes=base64.b64encode(b"caf\xe9\0").decode())
+    platform.on("GET", f"{JOB}/logs", Answer(body=[bad, entry(2, "part", partial=True)], headers=LOG_END))
+    command = [sys.executable, "-m", "hodei.cli.main", "job", "logs", JOB_ID]
+    done = subprocess.run(
+        command, env=surroundings | {"HODEI_URL": platform.url}, capture_output=True, check=True
+    )
+    assert done.stdout == b"caf\xe9\0\npart"
+
+
+def test_the_server_picks_what_is_wanted_of_a_log(platform: StandIn, hodei: Run) -> None:
+    last = {**LOG_END, "Hodei-Log-Attempt": "2"}
+    platform.on(
+        "GET",
+        f"{JOB}/logs",
+        [entry(998, "error one", attempt=2)],
+        [entry(998, "error one", attempt=2)],
+        Answer(body=[entry(1000, "error two", attempt=2)], headers=last),
+    )
+    wanted = ("--tail", "2", "--since", "5m", "--grep", "error", "--ignore-case", "--attempt", "2")
+    done = hodei("job", "logs", JOB_ID, *wanted)
+    assert (done.returncode, done.stdout) == (0, "error one\nerror two\n")
+    start, first, rest = (asked.query for asked in platform.requests("GET", f"{JOB}/logs"))
+    chosen = {"since": "300.000s", "grep": "error", "ignore_case": "1", "attempt": "2"}
+    assert start == {"after": "0", "limit": "1", "tail": "2", **chosen}
+    assert first == {"after": "997", "limit": "5000", **chosen}
+    assert rest == {"after": "998", "limit": "5000", **chosen}
+
+
+def test_since_may_be_a_time(platform: StandIn, hodei: Run) -> None:
+    platform.on("GET", f"{JOB}/logs", Answer(body=[], headers=LOG_END))
+    hodei("job", "logs", JOB_ID, "--since", "2026-05-01T13:30:00+02:00")
+    assert platform.requests("GET", f"{JOB}/logs")[0].query["since"] == "2026-05-01T11:30:00+00:00"
+    assert hodei("job", "logs", JOB_ID, "--since", "soon").returncode == 2
+
+
+def test_timestamps_stand_before_lines_and_not_before_their_parts(platform: StandIn, hodei: Run) -> None:
+    lines = [entry(1, "one, ", partial=True), entry(2, "two"), entry(3, "three", "stderr")]
     platform.on("GET", f"{JOB}/logs", Answer(body=lines, headers=LOG_END))
-    done = hodei("job", "logs", JOB_ID, "--tail", "1")
-    assert done.stdout == "last\n"
-    assert platform.requests("GET", f"{JOB}/logs")[0].query["after"] == "999"
+    done = hodei("job", "logs", JOB_ID, "--timestamps")
+    assert done.stdout == "2026-05-01T12:00:02.000000Z one, two\n"
+    assert done.stderr == "2026-05-01T12:00:02.000000Z three\n"
 
 
-def test_since_leaves_out_what_is_older(platform: StandIn, hodei: Run) -> None:
-    platform.on("GET", JOB, job())
-    lines = [entry(1, "old", at="2026-05-01T11:00:00Z"), entry(2, "new", at="2026-05-01T12:00:00Z")]
-    platform.on("GET", f"{JOB}/logs", Answer(body=lines, headers=LOG_END))
-    assert hodei("job", "logs", JOB_ID, "--since", "2026-05-01T11:30:00Z").stdout == "new\n"
+def test_a_log_that_is_not_whole_says_so_on_stderr(platform: StandIn, hodei: Run) -> None:
+    headers = {**LOG_END, "Hodei-Log-Complete": "false"}
+    platform.on("GET", f"{JOB}/logs", Answer(body=[entry(1, "a")], headers=headers))
+    done = hodei("job", "logs", JOB_ID)
+    assert (done.returncode, done.stdout) == (0, "a\n")
+    assert "ERR_1016" in done.stderr
 
 
-def test_following_goes_on_after_what_was_stored(platform: StandIn, hodei: Run) -> None:
-    platform.on("GET", JOB, job("running"), job("failed"))
-    platform.on("GET", f"{JOB}/logs", [entry(1, "a")], [], Answer(body=[entry(2, "b")], headers=LOG_END))
-    done = hodei("job", "logs", JOB_ID, "--follow")
-    assert (done.returncode, done.stdout) == (7, "a\nb\n")
-    assert [asked.query["after"] for asked in platform.requests("GET", f"{JOB}/logs")] == ["0", "1", "1"]
+def test_following_exits_with_the_jobs_code_and_says_when_another_attempt_begins(
+    platform: StandIn, hodei: Run
+) -> None:
+    platform.on("GET", JOB, job("failed"))
+    told = events("attempt 1", entry(1, "a"), "attempt 2", entry(1, "b", attempt=2), status="failed")
+    platform.on("GET", f"{JOB}/logs", told)
+    done = hodei("job", "logs", JOB_ID, "--follow", "--tail", "3")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "a\nb\n", "Attempt 2 begins.\n")
+    [asked] = platform.requests("GET", f"{JOB}/logs")
+    assert asked.query == {"follow": "1", "tail": "3"}
+    assert asked.headers["accept"] == "text/event-stream"
+    assert "last-event-id" not in asked.headers
+
+
+def test_one_attempt_is_followed_to_its_own_end(platform: StandIn, hodei: Run) -> None:
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", entry(1, "a"), execution_status="failed"))
+    done = hodei("job", "logs", JOB_ID, "--follow", "--attempt", "1")
+    assert (done.returncode, done.stdout) == (1, "a\n")
+    assert platform.requests("GET", f"{JOB}/logs")[0].query == {"follow": "1", "attempt": "1"}
+
+
+def test_a_followed_log_as_json_is_an_object_a_line(platform: StandIn, hodei: Run) -> None:
+    platform.on("GET", JOB, job("succeeded"))
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", entry(1, "a\u2028\x85b"), entry(2, "c")))
+    done = hodei("job", "logs", JOB_ID, "--follow", "--format", "json")
+    assert [json.loads(line)["text"] for line in done.stdout.split("\n")[:-1]] == ["a\u2028\x85b", "c"]
 
 
 def test_workers_are_asked_of_the_worker_manager_that_the_orchestrator_names(
@@ -138,7 +197,7 @@ def test_workers_are_asked_of_the_worker_manager_that_the_orchestrator_names(
     assert "w1" in done.stdout and "BUSY" in done.stdout
 
 
-def test_a_named_provider_that_does_not_work_is_exit_code_1(platform: StandIn, hodei: Run) -> None:
+def test_a_provider_that_does_not_work_is_exit_code_1(platform: StandIn, hodei: Run) -> None:
     platform.on(
         "GET", "/api/v1/providers", [{"id": "1", "name": "docker"}, {"id": "2", "name": "kubernetes"}]
     )
@@ -151,11 +210,59 @@ def test_a_named_provider_that_does_not_work_is_exit_code_1(platform: StandIn, h
         "checks": {"api": "refused"},
     }
     platform.on("GET", "/api/v1/providers/2/health", bad)
-    assert hodei("provider", "health").returncode == 0
+    assert hodei("provider", "health").returncode == 1
+    assert hodei("provider", "health", "docker").returncode == 0
     named = hodei("provider", "health", "kubernetes")
     assert named.returncode == 1
     assert named.stdout == "kubernetes: NOT OK. No cluster.\n  - api: refused\n"
     assert hodei("provider", "health", "mars").returncode == 3
+
+
+def test_a_probe_is_asked_for_where_there_is_one(platform: StandIn, hodei: Run) -> None:
+    listed = [
+        {"id": "1", "name": "docker", "type": "docker"},
+        {"id": "2", "name": "far", "type": "kubernetes"},
+    ]
+    platform.on("GET", "/api/v1/providers", listed)
+    platform.on(
+        "GET", "/api/v1/providers/1/health", {"id": "1", "name": "docker", "ok": True, "message": "Well."}
+    )
+    probe = {
+        "id": "2",
+        "name": "far",
+        "ok": False,
+        "message": "Not reached.",
+        "checks": {"probe": "Not reached."},
+    }
+    platform.on("POST", "/api/v1/providers/2/probe", probe)
+
+    done = hodei("provider", "health", "--probe")
+
+    assert done.returncode == 1
+    assert done.stdout == "docker: ok. Well.\nfar: NOT OK. Not reached.\n  - probe: Not reached.\n"
+    assert platform.requests("GET", "/api/v1/providers/2/health") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "listed"), [("--type", "PROVISIONING, EXECUTION"), ("--state", "PENDING, IN_PROGRESS")]
+)
+def test_a_kind_of_saga_that_does_not_exist_is_refused_with_those_that_do(
+    platform: StandIn, hodei: Run, option: str, listed: str
+) -> None:
+    refused = hodei("saga", "list", option, "bogus")
+
+    assert refused.returncode == 2
+    assert "'bogus'" in refused.stderr and listed in refused.stderr
+    assert platform.requests("GET", "/api/v1/sagas") == []
+
+
+def test_the_names_of_sagas_may_be_typed_in_small_letters(platform: StandIn, hodei: Run) -> None:
+    platform.on("GET", "/api/v1/sagas", [])
+
+    assert hodei("saga", "list", "--type", "timeout", "--state", "failed").returncode == 0
+
+    [asked] = platform.requests("GET", "/api/v1/sagas")
+    assert asked.query["type"] == "TIMEOUT" and asked.query["state"] == "FAILED"
 
 
 def test_status_is_well_with_one_working_provider(platform: StandIn, hodei: Run) -> None:

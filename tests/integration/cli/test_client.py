@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from platform_stand_in import JOB_ID, LOG_END, Answer, StandIn, entry, job, problem
+from platform_stand_in import JOB_ID, Answer, StandIn, entry, events, job, problem
 
 from hodei.client import following
 from hodei.client.client import HodeiClient
@@ -20,7 +20,7 @@ AWAY = Answer(status=503, body=problem(503, "database_unavailable", "The databas
 
 @pytest.fixture
 def client(platform: StandIn) -> Iterator[HodeiClient]:
-    with HodeiClient(platform.url, timeout_s=5) as connected:
+    with HodeiClient(platform.url, timeout_s=5, patience_s=0) as connected:
         yield connected
 
 
@@ -45,6 +45,23 @@ def test_a_server_that_goes_on_not_working_is_unavailable(platform: StandIn, cli
     with pytest.raises(ServerUnavailable, match="The database cannot be reached"):
         client.job(JOB_ID)
     assert len(platform.requests("GET", JOB)) == 4
+
+
+def test_a_service_that_is_being_restarted_is_tried_again_and_no_request_is_done_twice(
+    platform: StandIn,
+) -> None:
+    # given a service that is away for longer than a hiccup
+    told: list[ServerUnreachable] = []
+    platform.on("POST", JOBS, *[AWAY] * 6, Answer(status=201, body=job()))
+
+    # when
+    with HodeiClient(platform.url, timeout_s=5, waiting=told.append) as patient:
+        made = patient.create_job({"command": "true"})
+
+    # then
+    keys = {request.headers["idempotency-key"] for request in platform.requests("POST", JOBS)}
+    assert (made.id, len(platform.requests("POST", JOBS)), len(keys)) == (JOB_ID, 7, 1)
+    assert len(told) == 1, "it is said once that this takes long"
 
 
 def test_a_refusal_is_not_repeated(platform: StandIn, client: HodeiClient) -> None:
@@ -119,62 +136,45 @@ def test_an_answer_that_does_not_come_is_told(platform: StandIn) -> None:
 
 
 def test_following_ends_when_the_log_does(platform: StandIn, client: HodeiClient) -> None:
-    platform.on("GET", JOB, job())
-    platform.on("GET", f"{JOB}/logs", [entry(1, "a")], Answer(body=[entry(2, "b")], headers=LOG_END))
+    platform.on("GET", f"{JOB}/logs", events("attempt 1", entry(1, "a"), entry(2, "b")))
     assert texts(client) == [(1, "a"), (1, "b")]
+    assert platform.asked[0].headers["last-event-id"] == "0-0"
 
 
-def test_following_begins_before_there_is_an_attempt(platform: StandIn, client: HodeiClient) -> None:
-    platform.on("GET", JOB, job("pending", attempts=0), job("running"), job())
-    platform.on("GET", f"{JOB}/logs", [], [], Answer(body=[entry(1, "a")], headers=LOG_END))
-    assert texts(client) == [(1, "a")]
-
-
-def test_following_goes_on_with_a_retried_attempt(platform: StandIn, client: HodeiClient) -> None:
-    platform.on(
-        "GET", JOB, job("pending", attempts=1), job("running", attempts=2), job("succeeded", attempts=2)
-    )
+def test_following_goes_on_where_a_stream_broke_or_ended_early(
+    platform: StandIn, client: HodeiClient
+) -> None:
+    whole = events("attempt 1", entry(1, "a"), entry(2, "b"), status=None)
     platform.on(
         "GET",
         f"{JOB}/logs",
-        Answer(body=[entry(1, "a")], headers=LOG_END),
-        Answer(body=[], headers=LOG_END),
-        Answer(body=[entry(1, "b", attempt=2)], headers=LOG_END),
+        whole[: whole.rindex('"text"')],
+        AWAY,
+        events(status=None),
+        events(entry(2, "b"), "attempt 2", entry(1, "c", attempt=2), status=None) + "id: 2-9\n\n",
+        events(entry(10, "d", attempt=2)),
     )
-    assert texts(client) == [(1, "a"), (2, "b")]
-    assert [asked.query.get("attempt") for asked in platform.requests("GET", f"{JOB}/logs")] == [
-        None,
-        "1",
-        "2",
-    ]
+    assert texts(client) == [(1, "a"), (1, "b"), (2, "c"), (2, "d")]
+    places = [asked.headers["last-event-id"] for asked in platform.requests("GET", f"{JOB}/logs")]
+    assert places == ["0-0", "1-1", "1-1", "1-1", "2-9"]
 
 
-def test_following_shows_the_first_attempt_when_a_second_has_begun_already(
-    platform: StandIn, client: HodeiClient
-) -> None:
-    platform.on("GET", JOB, job("succeeded", attempts=2))
-    platform.on(
-        "GET",
-        f"{JOB}/logs",
-        [entry(1, "b", attempt=2)],
-        Answer(body=[entry(1, "a")], headers=LOG_END),
-        Answer(body=[entry(1, "b", attempt=2)], headers=LOG_END),
-    )
-    assert texts(client) == [(1, "a"), (2, "b")]
+def test_following_gives_up_after_its_patience(platform: StandIn, client: HodeiClient) -> None:
+    platform.on("GET", f"{JOB}/logs", AWAY)
+    with pytest.raises(ServerUnavailable, match="The database cannot be reached"):
+        list(client.follow_log(JOB_ID, patience_s=0.05))
 
 
-def test_following_ends_without_the_header_after_a_complete_log_had_nothing_more(
-    platform: StandIn, client: HodeiClient
-) -> None:
-    platform.on("GET", JOB, job())
-    platform.on("GET", f"{JOB}/logs", [entry(1, "a")], [], [entry(2, "late")], [])
-    assert texts(client) == [(1, "a"), (1, "late")]
+def test_following_what_is_not_there_is_refused_at_once(platform: StandIn, client: HodeiClient) -> None:
+    with pytest.raises(ServerRefused):
+        texts(client)
+    assert len(platform.asked) == 1
 
 
-def test_following_a_job_that_never_ran_ends_with_it(platform: StandIn, client: HodeiClient) -> None:
-    platform.on("GET", JOB, job("cancelled", attempts=0))
-    platform.on("GET", f"{JOB}/logs", [])
-    assert texts(client) == []
+def test_events_of_tomorrow_are_passed_over(platform: StandIn, client: HodeiClient) -> None:
+    news = 'event: usage\nid: 1-1\ndata: {"cpu":1}\n\n: comment\n\n'
+    platform.on("GET", f"{JOB}/logs", news + events(entry(2, "b", field_of_tomorrow=1)))
+    assert texts(client) == [(1, "b")]
 
 
 def test_services_are_on_their_default_ports_of_the_same_host_when_not_named(
@@ -183,3 +183,26 @@ def test_services_are_on_their_default_ports_of_the_same_host_when_not_named(
     platform.on("GET", "/health", {"status": "ok"})
     assert client.address("scheduler") == "http://127.0.0.1:8081"
     assert client.address("worker_manager") == "http://127.0.0.1:8082"
+
+
+def test_after_an_interrupt_that_left_the_connections_locked_others_are_used(
+    platform: StandIn, client: HodeiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: an interrupt in the middle of a call, which nothing may wait for any more
+    platform.on("GET", JOB, job())
+    client.job(JOB_ID)
+    [interrupted] = client._services.values()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the interrupted connections were used")
+
+    monkeypatch.setattr(interrupted, "send", never)
+    monkeypatch.setattr(interrupted, "close", never)
+
+    # when
+    client.forget_connections()
+
+    # then
+    assert client.job(JOB_ID).status == "succeeded"
+    monkeypatch.undo()
+    interrupted.close()

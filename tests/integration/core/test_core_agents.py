@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hodei_agent.frames import Segment, pack
+from hodei_agent.frames import Segment, pack, pack_payload, segment_header
 from support.core import Core, refused, result
 
 from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unauthorized, UpgradeRequired
@@ -265,6 +265,54 @@ def test_frames_are_stored_once_each_and_only_without_a_gap(core: Core, given_jo
     assert core.sql("SELECT count(*) AS n FROM hodei.log_chunks")[0].n == 3
 
 
+def damaged(body: bytes) -> bytes:
+    """The frame, with its last byte changed on the way."""
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+@pytest.mark.parametrize("data", [b"two\n", b"a line that is packed\n" * 100], ids=["plain", "packed"])
+def test_a_frame_that_was_damaged_on_the_way_is_asked_for_again(
+    core: Core, given_job: Given, data: bytes
+) -> None:
+    # given
+    given_job.accept()
+    one, two, three = frame(1, 1, b"one\n"), frame(2, 2, data), frame(3, 2 + data.count(b"\n"), b"three\n")
+
+    # when it comes damaged, what follows it is not stored either, and both are sent again
+    assert given_job.frames(one, damaged(two), three) == 1
+    assert given_job.frames(two, three) == 3
+
+    # then
+    given_job.started()
+    given_job.report(last_frame=3)
+    core.drain()
+    assert core.job(given_job.job_id).state == "SUCCEEDED"
+    assert core.sql("SELECT size_bytes FROM job_log_files") == [{"size_bytes": 10 + len(data)}]
+
+
+UNREADABLE = {
+    "more entries than there are": pack_payload(1, 1, 2, segment_header(Segment(1, 1, b"a\n")) + b"a\n"),
+    "a stream that there is not": pack(1, 1, [Segment(9, 1, b"a\n")])[0],
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_frame_that_no_reader_could_read_is_refused_and_its_job_ends_all_the_same(
+    core: Core, given_job: Given, body: bytes
+) -> None:
+    # given
+    given_job.accept()
+    given_job.started()
+
+    # when
+    assert isinstance(refused(lambda: given_job.frames(body)), InvalidInput)
+    given_job.report(last_frame=0)
+    core.drain()
+
+    # then
+    assert core.job(given_job.job_id).state == "SUCCEEDED"
+
+
 @pytest.mark.parametrize("body", [b"nonsense", frame(1, 5, b"a\n"), frame(1, 1, b"a\n")[:-1]])
 def test_bytes_that_are_no_frames_are_refused(core: Core, given_job: Given, body: bytes) -> None:
     given_job.accept()
@@ -297,6 +345,36 @@ def test_a_result_that_overtakes_its_log_waits_for_it(core: Core, given_job: Giv
     assert core.sql("SELECT entry_count FROM job_log_files") == [{"entry_count": 2}]
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM hodei.log_chunks WHERE seq = 1",
+        "DELETE FROM hodei.log_chunks WHERE seq = 2",
+        "UPDATE hodei.log_chunks SET crc32 = crc32 - 1 WHERE seq = 2",
+    ],
+)
+def test_a_log_of_which_a_part_cannot_be_read_any_more_holds_up_no_end_and_is_marked(
+    core: Core, given_job: Given, harm: str
+) -> None:
+    # given a log that was stored whole, and then lost a part in the database
+    given_job.accept()
+    given_job.started()
+    given_job.frames(frame(1, 1, b"a\n"), frame(2, 2, b"b\n"))
+    core.sql(harm)
+
+    # when
+    given_job.report(last_frame=2)
+    core.drain()
+
+    # then
+    job = core.job(given_job.job_id)
+    assert (job.state, job.error_code) == ("SUCCEEDED", "ERR_1016")
+    assert core.sql("SELECT log_complete, log_to_export FROM hodei.executions") == [
+        {"log_complete": False, "log_to_export": False}
+    ]
+    assert core.sql("SELECT 1 FROM job_log_files") == []
+
+
 def test_a_log_that_never_comes_whole_is_marked_incomplete(core: Core, given_job: Given) -> None:
     # given
     given_job.accept()
@@ -314,6 +392,26 @@ def test_a_log_that_never_comes_whole_is_marked_incomplete(core: Core, given_job
     job = core.job(given_job.job_id)
     assert (job.state, job.error_code) == ("SUCCEEDED", "ERR_1016")
     assert core.sql("SELECT log_complete FROM hodei.executions") == [{"log_complete": False}]
+
+
+def test_a_log_whose_lines_were_dropped_is_incomplete_and_one_that_was_cut_at_its_cap_is_not(
+    core: Core,
+) -> None:
+    core.provider("here")
+    for truncated, code, complete in ((False, "ERR_1016", False), (True, None, True)):
+        job_id, worker_id = core.to_running_worker("here")
+        agent, given = agents.AgentIdentity(worker_id=worker_id), core.assigned(worker_id)
+        report = result(0, dropped_entries=7, dropped_bytes=70, truncated=truncated)
+        agents.report_result(core.platform, agent, UUID(given["execution_id"]), given["fence"], report)
+        core.drain()
+
+        job = core.job(job_id)
+        assert (job.state, job.error_code) == ("SUCCEEDED", code)
+        assert core.sql("SELECT log_complete FROM hodei.executions WHERE job_id = :id", id=job_id) == [
+            {"log_complete": complete}
+        ]
+        if code:
+            assert "7 lines of its log were dropped" in job.error_message
 
 
 def test_an_agent_may_not_leave_with_a_job_that_it_did_not_report(core: Core, given_job: Given) -> None:

@@ -129,3 +129,25 @@ def test_a_broker_that_goes_away_during_a_step_and_comes_back_finds_the_same_con
         # then
         check_the_whole_life(core, job_id, slow_fleet)
         assert running.processes["controller"].poll() is None
+
+
+def test_a_controller_whose_step_overruns_starts_itself_anew_and_the_step_is_taken_over(
+    core: Core, database_url: str, own_redis: OwnRedis, slow_fleet: FakeProvider, tmp_path: Path
+) -> None:
+    with RunningPlatform(
+        tmp_path, database_url, own_redis.url, process_enabled="0", step_limit="1"
+    ) as running:
+        # given
+        controller = running.processes["controller"]
+        job_id = submit(core)
+        wait_for_a_claim(core)
+
+        # when the step takes longer than it may
+        said = running.log_file("controller")
+        until(lambda: "watchdog.overrun" in said.read_text(), within_s=20, what="the watchdog's word")
+        core.sql("UPDATE sagas SET lease_expires = clock_timestamp(), nudge_after = clock_timestamp()")
+
+        # then
+        check_the_whole_life(core, job_id, slow_fleet)
+        assert controller.poll() is None
+        assert "create_infrastructure" in said.read_text()

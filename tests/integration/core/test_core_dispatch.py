@@ -8,11 +8,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from support.core import Core, failure
+from support.core import Core, failure, open_the_door
 from support.core_processes import dispatch_and_run
 
 from hodei.domain.job import Timeouts
-from hodei.providers.contract import ImageMissing, ProviderError
+from hodei.providers.contract import ProviderError
 from hodei.services import dispatch, repair
 
 
@@ -163,7 +163,7 @@ def test_a_dispatcher_that_waited_for_the_lock_sees_what_its_holder_promised(cor
     with core.database.begin() as tx:
         provider = tx.row("provider_lock", id=provider_id)
         assert provider is not None
-        job = tx.rows("job_queue_head", names=["here"], limit=1)[0]
+        job = tx.rows("job_queue_head", names=["here"], labels={}, lease_s=300.0, limit=1)[0]
         waited.start()
         until_blocked(core)
         dispatch._provision_for(core.platform, tx, job, provider)
@@ -225,14 +225,6 @@ def test_places_come_back_after_success_failure_and_loss(core: Core) -> None:
     assert core.worker(worker_id).state == "TERMINATED"
     assert core.places_taken(provider_id) == 0
     assert place.made == {}
-
-
-def open_the_door(core: Core) -> None:
-    """As if agents could have reached us for the last two hours."""
-    core.sql(
-        "INSERT INTO hodei.loops (name, owner, interval_s, detail) VALUES ('door:t', 't', 5, "
-        "jsonb_build_object('up_since', clock_timestamp() - interval '2 h'))"
-    )
 
 
 def test_a_worker_made_for_one_job_is_not_taken_by_another(core: Core) -> None:
@@ -347,81 +339,3 @@ def test_a_job_that_waits_longer_than_it_may_ends_as_time_out(core: Core) -> Non
     job = core.job(job_id)
     assert (job.state, job.error_code, job.attempts) == ("TIMEOUT", "ERR_1014", 0)
     assert core.events(job_id) == ["JobCreated", "JobStatusChanged TIMEOUT"]
-
-
-@pytest.mark.parametrize("code", ["ERR_3001", "ERR_5005"])
-def test_a_provisioning_that_fails_is_tried_again_with_another_worker(core: Core, code: str) -> None:
-    # given a cause of the user's, paid by --retries, or the infrastructure's own
-    provider_id = core.provider("here")
-    tries = iter([code])
-
-    def fail_once(_: object) -> None:
-        for found in tries:
-            raise ProviderError(failure(found))
-
-    core.places.get(provider_id).on_start = fail_once
-
-    # when
-    job_id = core.submit("here", retries=1)
-    core.drain()
-    assert core.job(job_id).state == "PENDING"
-    core.make_due()
-    core.courier.look()
-    core.drain()
-    worker_id = core.job(job_id).worker_id
-    core.connect(worker_id)
-    core.drain()
-    core.perform(worker_id)
-    core.drain()
-
-    # then
-    assert core.job(job_id).state == "SUCCEEDED"
-    assert [row.state for row in core.sagas(job_id, "PROVISIONING")] == ["FAILED", "COMPLETED"]
-    assert core.places_taken(provider_id) == 0
-
-
-def test_a_pull_that_is_quicker_than_its_step_still_wakes_it(core: Core) -> None:
-    # given an image that is missing until it is pulled, by whoever gets the message at once
-    provider_id = core.provider("here")
-    place = core.places.get(provider_id)
-
-    def need(request: object) -> None:
-        if not place.prepared:
-            raise ImageMissing(failure("ERR_3001"), image="x")
-
-    place.on_start = need
-    core.courier.pull = core.pull  # type: ignore[method-assign]
-
-    # when
-    job_id = core.submit("here", image="x")
-    core.drain()
-
-    # then
-    assert place.starts == [core.job(job_id).worker_id]
-
-
-def test_a_pull_whose_message_is_lost_is_asked_for_again(core: Core) -> None:
-    # given
-    provider_id = core.provider("here")
-    place = core.places.get(provider_id)
-
-    def need(request: object) -> None:
-        if not place.prepared:
-            raise ImageMissing(failure("ERR_3001"), image="x")
-
-    place.on_start = need
-    core.submit("here", image="x")
-    while (message := core.courier.take()) is not None:
-        if message[0] != "pull":
-            core.deliver(message)
-
-    # when half a minute has passed
-    core.sql(
-        "UPDATE sagas SET waiting_until = waiting_until - interval '30 s', nudge_after = nudge_after - interval '30 s'"
-    )
-    repair.nudge_sagas(core.platform)
-    core.drain()
-
-    # then
-    assert place.prepared == ["x"]
-    assert len(place.starts) == 1

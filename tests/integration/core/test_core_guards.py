@@ -8,9 +8,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.exc import IntegrityError
 from support.core import Core, fresh_id
+from support.core_pipelines import job as node
+from support.core_pipelines import run as start
 from support.core_saga import DrillGround
 
-from hodei.domain import states
+from hodei.domain import pipeline, states
+from hodei.domain.pipeline import NODE_TRANSITIONS, RUN_TRANSITIONS, NodeState, RunState
+from hodei.domain.schedule import ScheduleState
 from hodei.domain.states import (
     JOB_ACTIVE,
     JOB_ENDS,
@@ -37,6 +41,10 @@ CHECKS = {
     "sagas_state_check": states.SagaState,
     "saga_steps_state_check": states.StepState,
     "executions_state_check": states.ExecutionState,
+    "schedules_state_check": ScheduleState,
+    "pipelines_state_check": pipeline.PipelineState,
+    "pipeline_runs_state_check": pipeline.RunState,
+    "pipeline_nodes_state_check": pipeline.NodeState,
 }
 
 
@@ -96,9 +104,19 @@ JOB_CHANGES: dict[str, tuple[JobState, JobChange, bool]] = {
         JobState.PENDING,
         lambda tx, job_id, fence: tx.execute(
             "job_set_pending_again", id=job_id, from_states=[state.value for state in JOB_ACTIVE], fence=fence,
-            delay_s=0, infra=1, user=0, error_code=None, error_message=None,
+            delay_s=0, infra=1, user=0, queued_anew=True, error_code=None, error_message=None,
         ),
         True,
+    ),
+    "execute": (
+        JobState.PENDING,
+        lambda tx, job_id, fence: tx.execute("job_set_pending_to_execute", id=job_id, spec={}, retries=0),
+        False,
+    ),
+    "retry by hand": (
+        JobState.PENDING,
+        lambda tx, job_id, fence: tx.execute("job_set_pending_by_hand", id=job_id),
+        False,
     ),
 }  # fmt: skip
 
@@ -126,7 +144,8 @@ def test_a_job_is_moved_from_legal_states_only(core: Core, name: str) -> None:
         assert after == (target if state in moved else state)
 
     legal = {state for state, targets in JOB_TRANSITIONS.items() if target in targets}
-    assert moved == (JOB_ACTIVE if name == "retry" else legal)
+    by_hand = JOB_ENDS - {JobState.SUCCEEDED}
+    assert moved == {"retry": JOB_ACTIVE, "retry by hand": by_hand, "execute": JOB_ENDS}.get(name, legal)
 
 
 @pytest.mark.parametrize("name", ["schedule", "assign"])
@@ -149,9 +168,14 @@ WORKER_CHANGES: dict[str, tuple[WorkerState, Callable[[Transaction, UUID], objec
         lambda tx, worker: tx.execute("worker_set_ready_if_connecting", id=worker),
         {WorkerState.CREATING, WorkerState.CONNECTING},
     ),
+    "draining": (
+        WorkerState.DRAINING,
+        lambda tx, worker: tx.execute("worker_set_draining_if_busy", id=worker),
+        {WorkerState.BUSY},
+    ),
     "free": (
         WorkerState.READY,
-        lambda tx, worker: tx.execute("worker_set_ready_if_busy", id=worker),
+        lambda tx, worker: tx.execute("worker_set_ready_if_busy", id=worker, job_id=worker),
         {WorkerState.BUSY},
     ),
     "busy": (
@@ -180,8 +204,8 @@ def test_a_worker_is_moved_from_legal_states_only(core: Core, name: str) -> None
     for state in WorkerState:
         worker_id = uuid4()
         core.sql(
-            "INSERT INTO workers (id, provider_id, provider_type, state, max_jobs, registered_at)"
-            " VALUES (:id, :provider, 'fake', :state, 0, now())",
+            "INSERT INTO workers (id, provider_id, provider_type, state, max_jobs, registered_at, current_job_id)"
+            " VALUES (:id, :provider, 'fake', :state, 0, now(), :id)",
             id=worker_id, provider=provider_id, state=state,
         )  # fmt: skip
         with core.database.begin() as tx:
@@ -196,10 +220,10 @@ def test_a_worker_is_moved_from_legal_states_only(core: Core, name: str) -> None
 
 
 def test_a_busy_worker_of_one_job_never_becomes_free_again(core: Core) -> None:
-    _, worker_id = _busy(core)
+    job_id, worker_id = _busy(core)
 
     with core.database.begin() as tx:
-        assert tx.execute("worker_set_ready_if_busy", id=worker_id) == 0
+        assert tx.execute("worker_set_ready_if_busy", id=worker_id, job_id=job_id) == 0
 
 
 def _busy(core: Core) -> tuple[UUID, UUID]:
@@ -295,6 +319,70 @@ def test_an_execution_that_has_ended_is_not_moved_again(core: Core, state: str) 
             "execution_set_ended", id=execution.id, state="completed", log_complete=True, error_code=None,
             error_message=None,
         ) == 0  # fmt: skip
+
+
+NODE_CHANGES: dict[str, tuple[NodeState, Callable[[Transaction, UUID], object]]] = {
+    "ready": (NodeState.READY, lambda tx, run: tx.execute("nodes_set_ready", run_id=run, numbers=[0])),
+    "skipped": (
+        NodeState.SKIPPED,
+        lambda tx, run: tx.execute("nodes_set_skipped", run_id=run, numbers=[0], reasons=["t"]),
+    ),
+    "submitted": (
+        NodeState.SUBMITTED,
+        lambda tx, run: tx.execute("nodes_set_submitted", run_id=run, numbers=[0], job_ids=[uuid4()]),
+    ),
+    "refused": (
+        NodeState.FAILED,
+        lambda tx, run: tx.execute("nodes_set_refused", run_id=run, numbers=[0], reasons=["t"]),
+    ),
+    "deleted": (NodeState.FAILED, lambda tx, run: tx.rows("nodes_settle", run_id=run)),
+    "cancelled": (NodeState.CANCELLED, lambda tx, run: tx.execute("nodes_set_cancelled", run_id=run)),
+    "again": (NodeState.WAITING, lambda tx, run: tx.execute("nodes_set_waiting_again", run_id=run)),
+}
+
+
+@pytest.mark.parametrize("name", NODE_CHANGES)
+def test_a_node_of_a_pipelines_run_is_moved_from_legal_states_only(core: Core, name: str) -> None:
+    core.provider("a")
+    run_id = start(core, node("a"))
+    target, change = NODE_CHANGES[name]
+    moved = set()
+    for state in NodeState:
+        core.sql("UPDATE hodei.pipeline_nodes SET state = :state, job_id = NULL", state=state)
+        with core.database.begin() as tx:
+            change(tx, run_id)
+        after = core.sql("SELECT state FROM hodei.pipeline_nodes")[0].state
+        assert after in (state, target)
+        if after != state:
+            moved.add(state)
+
+    assert moved
+    assert all(target in NODE_TRANSITIONS[state] for state in moved)
+
+
+@pytest.mark.parametrize("target", list(RunState))
+def test_a_run_of_a_pipeline_is_moved_from_legal_states_only(core: Core, target: RunState) -> None:
+    core.provider("a")
+    run_id = start(core, node("a"))
+    moved = set()
+    for state in RunState:
+        core.sql(
+            "UPDATE hodei.pipeline_runs SET state = CAST(:state AS text),"
+            " completed_at = CASE WHEN CAST(:state AS text) = 'RUNNING' THEN NULL ELSE now() END",
+            state=state,
+        )
+        with core.database.begin() as tx:
+            changed = (
+                tx.execute("run_set_running_again", id=run_id)
+                if target is RunState.RUNNING
+                else tx.execute(
+                    "run_set_ended", id=run_id, state=target, from_states=sources(RUN_TRANSITIONS, target)
+                )
+            )
+        if changed:
+            moved.add(state)
+
+    assert moved == {state for state, targets in RUN_TRANSITIONS.items() if target in targets}
 
 
 def test_effects_of_a_commit_happen_after_it_and_never_of_a_rollback(core: Core) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.core import Core, failure, result
+from support.core import Core, failure, open_the_door, result
 
 from hodei.providers.contract import ProviderError, ResourceState, ResourceView
-from hodei.services import agents, dispatch, repair
+from hodei.services import agents, cleanup, dispatch, repair
 
 
 def lose_messages(core: Core) -> None:
@@ -106,13 +106,6 @@ def test_a_worker_that_connected_while_its_wake_up_was_lost_completes_its_saga(c
     assert [row.state for row in core.sagas(job_id, "PROVISIONING")] == ["COMPLETED"]
 
 
-def open_the_door(core: Core) -> None:
-    core.sql(
-        "INSERT INTO hodei.loops (name, owner, interval_s, detail) VALUES ('door:t', 't', 5, "
-        "jsonb_build_object('up_since', clock_timestamp() - interval '2 h'))"
-    )
-
-
 def silence(core: Core, seconds: float) -> None:
     core.sql(f"UPDATE workers SET last_heartbeat = clock_timestamp() - interval '{seconds} s'")
 
@@ -198,8 +191,8 @@ def test_an_attempt_whose_worker_was_ended_from_elsewhere_is_given_up(core: Core
     core.deliver(("destroy", worker_id))
 
     # when
-    assert repair.watch_workers(core.platform) == 1
-    assert repair.watch_workers(core.platform) == 0
+    assert cleanup.sweep(core.platform) == 1
+    assert cleanup.sweep(core.platform) == 0
     core.drain()
 
     # then
@@ -316,88 +309,16 @@ def test_what_no_live_row_stands_for_is_removed_and_the_rest_is_left(core: Core)
     place.made[stray] = "stray"
 
     # when
-    assert repair.remove_orphans(core.platform) == 1
+    assert cleanup.sweep(core.platform) == 1
+    core.drain()
 
     # then
     assert list(place.made) == [worker_id]
-
-
-def test_5000_waiting_sagas_get_one_message_each_per_minute(core: Core) -> None:
-    # given 5,000 sagas whose messages nobody takes
-    core.sql(
-        "INSERT INTO sagas (id, saga_type, state, subject_id, correlation_id, actor, nudge_after) "
-        "SELECT gen_random_uuid(), 'EXECUTION', 'PENDING', gen_random_uuid(), gen_random_uuid(), 't', clock_timestamp() "
-        "FROM generate_series(1, 5000)"
-    )
-    core.sql(
-        "INSERT INTO saga_steps (id, saga_id, step_name, step_order) SELECT gen_random_uuid(), id, step, n "
-        "FROM sagas, unnest(ARRAY['ValidateJob', 'AssignWorker', 'ExecuteJob', 'CompleteJob']) WITH ORDINALITY AS s(step, n)"
-    )
-
-    # when the clock looks for as long as it finds some
-    while repair.nudge_sagas(core.platform):
-        pass
-
-    # then
-    def messages() -> tuple[int, int]:
-        return len(core.courier.kept), len({message[2] for message in core.courier.kept})
-
-    assert messages() == (5000, 5000)
-
-    # and for the rest of that minute there are no more
-    soonest = (
-        "SELECT extract(epoch FROM min(nudge_after) - clock_timestamp()) AS s, max(nudges) AS most FROM sagas"
-    )
-    row = core.sql(soonest)[0]
-    assert 40 < row.s <= 60
-    assert row.most == 1
-
-
-def test_a_nudged_saga_is_left_alone_for_a_minute_and_then_for_longer(core: Core) -> None:
-    # given
-    core.provider("here")
-    core.submit("here")
-    dispatch.look(core.platform)
-    core.make_due()
-    waits = []
-
-    # when
-    for _ in range(7):
-        assert repair.nudge_sagas(core.platform) == 1
-        assert repair.nudge_sagas(core.platform) == 0
-        waits.append(
-            core.sql("SELECT extract(epoch FROM nudge_after - clock_timestamp()) AS s FROM sagas")[0].s
-        )
-        core.make_due()
-
-    # then
-    assert [round(float(s) / 60) for s in waits] == [1, 2, 4, 8, 15, 15, 15]
-
-
-def test_sagas_go_on_at_once_after_the_broker_was_emptied(
-    core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given a saga that has been nudged often, and one that waits for the world
-    core.provider("here")
-    waiting = core.submit("here")
-    core.drain()
-    stuck = core.submit("here")
-    dispatch.look(core.platform)
-    lose_messages(core)
-    core.sql(
-        "UPDATE sagas SET nudges = 4, nudge_after = clock_timestamp() + interval '15 min' WHERE waiting_until IS NULL"
-    )
-    monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
-
-    # when
-    assert repair.notice_lost_messages(core.platform) == 1
-    assert repair.nudge_sagas(core.platform) == 1
-    messages = list(core.courier.kept)
-    core.drain()
-
-    # then
-    assert [message[2] for message in messages if message[0] == "run"] == [core.sagas(stuck)[0].id]
-    assert core.job(waiting).state == core.job(stuck).state == "SCHEDULED"
+    steps = core.sql("SELECT s.state, st.output_data FROM sagas s JOIN saga_steps st ON st.saga_id = s.id"
+                     " WHERE s.saga_type = 'CLEANUP' ORDER BY st.step_order")  # fmt: skip
+    assert [row.state for row in steps] == ["COMPLETED"] * 5
+    assert steps[-1].output_data == {"workers_removed": 1, "workers_left": 0, "jobs_reset": 0}
+    assert cleanup.sweep(core.platform) == 0
 
 
 def test_a_cut_short_report_is_a_time_out_or_a_failure(core: Core) -> None:

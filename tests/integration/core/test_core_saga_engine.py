@@ -99,11 +99,11 @@ def test_two_runners_make_one_claim(drill: DrillGround) -> None:
 
     def dawdle(step: str, verb: str) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     drill.script.before = dawdle
     first = in_thread(drill.runner().run_step, drill.saga_id, "Make")
-    entered.wait(10)
+    entered.wait(60)
 
     # when another comes, of another process and of the same
     drill.script.before = lambda step, verb: None
@@ -130,18 +130,18 @@ def test_an_expired_lease_is_taken_over_and_the_loser_records_nothing(
     def stall(step: str, verb: str) -> None:
         entered, leave = next(turns)
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     drill.script.before = stall
     answers: dict[str, bool] = {}
     loser, winner = drill.core.engine, drill.core.engine if same_process else drill.runner()
     first = in_thread(lambda: answers.update(loser=loser.run_step(drill.saga_id, "Make")))
-    stalled.wait(10)
+    stalled.wait(60)
     drill.expire_lease()
 
     # when another takes over, and the first comes back while that one still works
     second = in_thread(lambda: answers.update(winner=winner.run_step(drill.saga_id, "Make")))
-    second_in.wait(10)
+    second_in.wait(60)
     wake_up.set()
     first.join(10)
     assert drill.steps()["Make"] == "IN_PROGRESS"
@@ -166,11 +166,11 @@ def test_a_lease_is_renewed_for_as_long_as_its_step_works(
 
     def dawdle(step: str, verb: str) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     drill.script.before = dawdle
     runner = in_thread(drill.core.engine.run_step, drill.saga_id, "Make")
-    entered.wait(10)
+    entered.wait(60)
     first = drill.core.saga(drill.saga_id).lease_expires
 
     # when several of them would have run out
@@ -369,11 +369,11 @@ def test_a_runner_that_waited_for_the_row_sees_what_its_holder_did(drill: DrillG
 
     def dawdle(step: str, verb: str) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     drill.script.before = dawdle
     first = in_thread(drill.core.engine.run_step, drill.saga_id, "Write")
-    entered.wait(10)
+    entered.wait(60)
     second = in_thread(drill.runner().run_step, drill.saga_id, "Write")
     blocked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     until(lambda: drill.core.sql(blocked), what="the second runner's wait")

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -209,3 +210,8 @@ def test_one_server_alone_can_be_started(place: Path) -> None:
     with EmbeddedServices.start(ephemeral=True, postgres=False) as services:
         assert services.database_url is None
         assert list(services.pids) == ["redis"]
+
+
+def test_redis_is_ready_when_it_answers_though_postgres_used_up_the_time(running: EmbeddedServices) -> None:
+    assert running._redis is not None
+    running._redis.wait_ready(time.monotonic() - 1)

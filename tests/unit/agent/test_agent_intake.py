@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hodei_agent import frames
+import pytest
+from hodei_agent import frames, outbox
 from hodei_agent.echo import Echo
 from hodei_agent.frames import Segment
 from hodei_agent.intake import Intake
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 
 
 class NoEcho(Echo):
-    """Keeps what would be written."""
+    """Keeps what would be written, and has no thread."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self._rest = {}
         self.written: dict[int, bytes] = {1: b"", 2: b""}
 
     def _enqueue(self, stream: int, data: bytes) -> None:
@@ -88,8 +89,11 @@ def test_times_never_fall_when_the_clock_does(tmp_path: Path) -> None:
     assert [s.at_us for s in sent(box)] == [500, 900, 900, 1200]
 
 
-def test_output_that_finds_no_room_is_dropped_with_a_remark_at_its_place(tmp_path: Path) -> None:
-    # given: room for half a megabyte
+def test_output_that_finds_no_room_is_dropped_with_a_remark_at_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: room for half a megabyte, and nobody who takes it
+    monkeypatch.setattr(outbox, "TAKING_S", 0.0)
     intake, box, echo = make(tmp_path, limit=512 * 1024)
     for _ in range(20):
         intake.feed(STDOUT, b"x" * 49_999 + b"\n", 1.0)
@@ -115,3 +119,41 @@ def test_an_unfinished_line_is_echoed_only_when_it_is_whole(tmp_path: Path) -> N
     intake.feed(STDOUT, b"yes\n", 3.0)
 
     assert echo.written[1] == b"ready? yes\n"
+
+
+def test_a_secret_is_masked_in_frames_and_echo_and_is_not_counted(tmp_path: Path) -> None:
+    box, echo = Outbox(str(tmp_path), 10**9), NoEcho()
+    intake = Intake(box, echo, 10**9, secrets={"TOKEN": "sesame-open"})
+    for block in (b"user=me token=sesa", b"me-open done\nses"):
+        intake.feed(STDOUT, block, 1.0)
+    intake.feed(STDERR, b"sesame-open", 1.0)
+    intake.finish(1.01)
+
+    segments = sent(box)
+    out = b"".join(s.data for s in segments if s.stream == STDOUT)
+    assert out == echo.written[1] == b"user=me token=*** done\nses"
+    assert echo.written[2] == b"***"
+    assert (intake.bytes, intake.entries) == (len(out) + 3, 3)
+    assert intake.masked("The command 'sesame-open' was not found.") == "The command '***' was not found."
+
+
+def test_a_held_beginning_of_a_secret_goes_with_its_line_after_50_ms(tmp_path: Path) -> None:
+    box, echo = Outbox(str(tmp_path), 10**9), NoEcho()
+    intake = Intake(box, echo, 10**9, secrets={"TOKEN": "sesame-open"})
+    intake.feed(STDOUT, b"ses", 1.0)
+    assert intake.next_at() == 1.05
+    intake.tick(1.049)
+    assert box.is_empty
+    intake.tick(1.05)
+
+    assert [s.data for s in sent(box)] == [b"ses"]
+
+
+def test_the_cap_counts_what_is_left_after_masking(tmp_path: Path) -> None:
+    box, echo = Outbox(str(tmp_path), 10**9), NoEcho()
+    intake = Intake(box, echo, 8, secrets={"TOKEN": "a-long-secret-value"})
+    intake.feed(STDOUT, b"a-long-secret-value 12345", 1.0)
+    intake.finish(1.0)
+
+    assert [s.data for s in sent(box)] == [b"*** 1234", b"[hodei: log cut at 8 bytes]\n"]
+    assert intake.dropped_bytes == 1

@@ -69,7 +69,10 @@ def test_what_does_not_fit_in_memory_waits_on_disk_and_keeps_its_order(tmp_path:
     assert box.spool_bytes == 0
 
 
-def test_nothing_is_taken_beyond_the_limit_but_what_is_forced(tmp_path: Path) -> None:
+def test_nothing_is_taken_beyond_the_limit_but_what_is_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "TAKING_S", 0.0)
     box = Outbox(str(tmp_path), 1024 * 1024)
 
     accepted = fill(box, 100)
@@ -81,7 +84,36 @@ def test_nothing_is_taken_beyond_the_limit_but_what_is_forced(tmp_path: Path) ->
     assert box.has_room()
 
 
-def test_a_full_disk_is_no_room(tmp_path: Path) -> None:
+def test_while_the_platform_takes_output_a_full_box_asks_to_wait_and_drops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: what was taken lately counts for as long as the test runs
+    monkeypatch.setattr(outbox, "TAKING_S", 3600.0)
+    box = Outbox(str(tmp_path), 1024 * 1024)
+    assert box.is_ready()
+    assert fill(box, 100) == 100
+    assert not box.is_ready()
+    # when
+    taken = box.take(5_000_000)
+    # then
+    assert sum(len(batch.plain) for batch in taken) > 4_000_000
+    assert box.is_ready()
+
+
+def test_nobody_waits_for_a_platform_that_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "TAKING_S", 0.0)
+    box = Outbox(str(tmp_path), 1024 * 1024)
+
+    fill(box, 100)
+
+    assert not box.has_room()
+    assert box.is_ready()
+
+
+def test_a_full_disk_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "TAKING_S", 0.0)
     box = Outbox(str(tmp_path / "missing"), 64 * 1024 * 1024)
 
     accepted = fill(box, 400)

@@ -161,6 +161,7 @@ def test_the_jobs_variables_win_over_the_defaults_but_not_over_its_identity() ->
         b"HODEI_JOB_ID": b"j",
         b"HODEI_EXECUTION_ID": b"e",
         b"HODEI_ATTEMPT": b"2",
+        b"HODEI_OUTPUT": b"/r/output",
         b"S": b"secret",
     }
 

@@ -12,19 +12,40 @@ import structlog
 from flask.testing import FlaskClient
 
 from hodei.api.app import create_app
-from hodei.services import agents, health, history, jobs, logs, providers, submit, summary, why, workers
+from hodei.observability.meters import Meters
+from hodei.observability.tracing import NoTracing
+from hodei.services import (
+    agents,
+    execute,
+    figures,
+    health,
+    history,
+    jobs,
+    logs,
+    provider_admin,
+    providers,
+    submit,
+    summary,
+    why,
+    worker_admin,
+    workers,
+)
 from hodei.settings import Settings
 
 MODULES = {
     "agents": agents,
+    "execute": execute,
+    "figures": figures,
     "health": health,
     "history": history,
     "jobs": jobs,
     "logs": logs,
+    "provider_admin": provider_admin,
     "providers": providers,
     "submit": submit,
     "summary": summary,
     "why": why,
+    "worker_admin": worker_admin,
     "workers": workers,
 }
 JOB_ID = UUID("0196a3c4-0000-7000-8000-000000000001")
@@ -75,7 +96,8 @@ def client() -> Client:
     """Makes a client of one service with these settings."""
 
     def make(service: str = "orchestrator", **settings: Any) -> FlaskClient:
-        app = create_app(SimpleNamespace(settings=Settings(**settings)), service)  # type: ignore[arg-type]
+        platform = SimpleNamespace(settings=Settings(**settings), meters=Meters(), tracing=NoTracing())
+        app = create_app(platform, service)  # type: ignore[arg-type]
         return app.test_client()
 
     return make

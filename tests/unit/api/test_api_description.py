@@ -6,6 +6,7 @@ import re
 import pytest
 
 from hodei.errors import DatabaseUnavailable
+from hodei.observability.samples import Bucket, Figures, Sample
 
 TAGS = {
     "JobExecutionService",
@@ -80,7 +81,13 @@ def test_a_job_is_described_as_closed_and_with_an_example(client):
 
     assert schema["additionalProperties"] is False
     assert schema["examples"]
-    assert schema["properties"]["env"]["additionalProperties"] is False
+    assert schema["properties"]["env"]["propertyNames"]["pattern"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_object_is_alternatives_at_its_root_where_generated_clients_would_lose_its_fields(client, service):
+    for name, schema in description(client, service)["components"]["schemas"].items():
+        assert not ("properties" in schema and schema.keys() & {"anyOf", "oneOf"}), name
 
 
 def test_the_token_is_described_where_it_is_wanted(client):
@@ -129,8 +136,13 @@ def test_health_is_503_when_the_service_cannot_work(client, calls):
     assert response.json["checks"]["database"] == {"ok": False, "message": "The database cannot be reached."}
 
 
-def test_metrics_count_by_route_and_show_the_summary(client, calls, job):
-    calls.answer("summary.summary", {"jobs": {"PENDING": 3, "note": "x"}, "queue_depth": 2, "flag": True})
+def test_metrics_count_by_route_and_show_the_platforms_figures(client, calls, job):
+    waiting = Sample("hodei_queue_jobs", ("docker",), 2)
+    ran = [
+        Bucket("hodei_job_state_duration_seconds", ("running", "docker"), le, 1, seconds)
+        for le, seconds in ((0.5, 0.4), (30.0, 12.0))
+    ]
+    calls.answer("figures.read", Figures(samples=[waiting], buckets=ran))
     calls.answer("jobs.get_job", job)
     orchestrator = client()
 
@@ -141,15 +153,20 @@ def test_metrics_count_by_route_and_show_the_summary(client, calls, job):
     labels = 'method="GET",route="/api/v1/jobs/<job_id>",service="orchestrator",status="200"'
     assert f"hodei_http_requests_total{{{labels}}} 1.0" in text
     assert 'method="other",route="none"' in text
-    assert 'hodei_jobs{key="pending"} 3.0' in text
-    assert "hodei_queue_depth 2.0" in text
+    assert 'hodei_queue_jobs{provider="docker"} 2.0' in text
     assert "hodei_database_up 1.0" in text
+    ran_labels = 'provider="docker",state="running"'
+    for le, reached in (("0.25", 0), ("0.5", 1), ("10.0", 1), ("30.0", 2), ("+Inf", 2)):
+        wanted = f'le="{le}",{ran_labels}}} {reached}.0'
+        assert f"hodei_job_state_duration_seconds_bucket{{{wanted}" in text
+    assert f"hodei_job_state_duration_seconds_sum{{{ran_labels}}} 12.4" in text
 
 
 def test_metrics_are_there_without_a_database(client, calls):
-    calls.answer("summary.summary", DatabaseUnavailable())
+    calls.answer("figures.read", DatabaseUnavailable())
 
     response = client().get("/metrics")
 
     assert response.status_code == 200
     assert "hodei_database_up 0.0" in response.text
+    assert "process_start_time_seconds" in response.text

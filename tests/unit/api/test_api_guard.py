@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from hodei.api.guard import check_exposure, host_in
 from hodei.errors import ConfigurationError
+from hodei.exposure import check_exposure, flower_credentials, host_in
+from hodei.services.paging import Page
 from hodei.settings import Settings
 
 
 @pytest.fixture
 def healthy(calls):
     calls.answer("health.check", {"status": "ok", "service": "orchestrator", "version": "1", "checks": {}})
-    calls.answer("providers.list_providers", [])
+    calls.answer("providers.list_providers", Page(items=[]))
 
 
 @pytest.fixture
@@ -59,6 +60,14 @@ def test_a_server_on_every_address_takes_every_address_but_no_strange_name(ask):
 
     assert ask(settings=everywhere, Host="10.0.0.7:8080") == 200
     assert ask(settings=everywhere, Host="evil.example") == 403
+
+
+def test_a_question_for_the_methods_is_answered_without_a_page(client, healthy):
+    answer = client().options("/api/v1/jobs")
+
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert "Content-Type" not in answer.headers
+    assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
 
 
 def test_the_dockers_host_name_is_for_agents_alone(client, healthy):
@@ -185,3 +194,12 @@ def test_every_answer_carries_the_requests_id_and_keeps_browsers_in_check(client
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["X-Frame-Options"] == "DENY"
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_flower_wants_its_own_credentials_or_the_token_and_is_open_on_loopback_alone():
+    assert flower_credentials(Settings(flower_basic_auth="me:mine", api_token="t0ken")) == "me:mine"
+    assert flower_credentials(Settings(bind="0.0.0.0", api_token="t0ken")) == "hodei:t0ken"
+    assert flower_credentials(Settings()) is None
+    assert flower_credentials(Settings(bind="0.0.0.0", allow_unauthenticated=True)) is None
+    with pytest.raises(ConfigurationError, match="HODEI_FLOWER_BASIC_AUTH=user:password"):
+        flower_credentials(Settings(bind="0.0.0.0"))

@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from hodei.observability.logs import configure_logging
+from hodei.services.paging import Page
 
 
 def lines(capsys):
@@ -15,7 +16,7 @@ def lines(capsys):
 
 def test_a_request_is_one_line_with_its_id(client, calls, capsys):
     configure_logging("json")
-    calls.answer("providers.list_providers", [])
+    calls.answer("providers.list_providers", Page(items=[]))
 
     client().get("/api/v1/providers?", headers={"X-Request-Id": "deploy-7"})
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
 from hodei.errors import DatabaseUnavailable, NotFound
-from hodei.services.logs import LogPage
+from hodei.services import logs
 from hodei.services.paging import Page
 
 JOB = "/api/v1/jobs/0196a3c4-0000-7000-8000-000000000001"
 ID = UUID("0196a3c4-0000-7000-8000-000000000001")
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def test_a_list_names_its_next_page(client, calls, job):
@@ -22,9 +24,9 @@ def test_a_list_names_its_next_page(client, calls, job):
     assert response.headers["Link"] == (
         '</api/v1/jobs?limit=1&status=pending&status=running&label=a%3Db%3Dc&cursor=abc>; rel="next"'
     )
-    _, named = calls.seen["list_jobs"]
-    assert named["status"] == ["pending", "running"]
-    assert named["label"] == {"a": "b=c"}
+    (wanted,), named = calls.seen["list_jobs"]
+    assert wanted.status == ["pending", "running"]
+    assert wanted.label == {"a": "b=c"}
     assert (named["limit"], named["cursor"]) == (1, "old")
 
 
@@ -45,17 +47,50 @@ def test_the_last_page_has_no_link(client, calls):
         ("limit=1_0", "limit"),
         ("limit=ten", "limit"),
         ("limit=1&limit=2", "limit"),
-        ("status=RUNNING", "status.0"),
+        ("status=RUNNING", "status"),
         ("label=alone", "label"),
         ("name=%00", "name"),
         ("pipeline_id=x", "pipeline_id"),
         ("stat=pending", "stat"),
+        ("since=yesterday", "since"),
+        ("until=2026-02-30", "until"),
+        ("text=", "text"),
     ],
 )
 def test_a_query_that_cannot_be_meant_is_refused(client, query, field):
     response = client().get(f"/api/v1/jobs?{query}")
 
     assert (response.status_code, response.json["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    ("since", "moment"),
+    [
+        ("2026-03-01T12:00:00Z", datetime(2026, 3, 1, 12, tzinfo=UTC)),
+        ("2026-03-01T12:00:00%2B02:00", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        ("2026-03-01T12:00:00+02:00", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        ("2026-03-01T12:00", datetime(2026, 3, 1, 12, tzinfo=UTC)),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("999999999d", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_list_is_narrowed_by_times_as_people_write_them(client, calls, since, moment):
+    calls.answer("jobs.list_jobs", Page(items=[]))
+
+    assert client().get(f"/api/v1/jobs?since={since}&text=back%20up").status_code == 200
+
+    wanted = calls.seen["list_jobs"][0][0]
+    assert (wanted.since, wanted.until, wanted.text) == (moment, None, "back up")
+
+
+def test_how_long_ago_is_a_time_too(client, calls):
+    calls.answer("jobs.list_jobs", Page(items=[]))
+    before = datetime.now(UTC)
+
+    assert client().get("/api/v1/jobs?since=90m").status_code == 200
+
+    wanted = calls.seen["list_jobs"][0][0]
+    assert before <= wanted.since + timedelta(minutes=90) <= datetime.now(UTC)
 
 
 def test_a_job_can_be_waited_for(client, calls, job):
@@ -126,58 +161,34 @@ def test_what_is_not_there_is_a_problem_too(client, method, path, status):
         assert "POST" in response.headers["Allow"]
 
 
-def test_log_entries_say_when_there_will_be_no_more(client, calls):
-    entry = {"seq": 4, "attempt": 2, "stream": "stdout", "text": "hello"}
-    calls.answer("logs.read_entries", LogPage(entries=[entry], ended=True, attempt=2, execution_id=ID))
+def test_the_log_of_an_unknown_job_is_a_problem_in_every_form(client, calls):
+    calls.answer("logs.find", NotFound("There is no such job."))
 
-    response = client().get(f"{JOB}/logs?attempt=2&after=3&limit=10&wait_s=5")
-
-    assert response.json == [entry]
-    assert response.headers["Hodei-Log-End"] == "true"
-    assert response.headers["Hodei-Log-Attempt"] == "2"
-    assert calls.seen["read_entries"][1] == {
-        "job_id": ID,
-        "execution_id": None,
-        "attempt": 2,
-        "after": 3,
-        "limit": 10,
-        "wait_s": 5.0,
-    }
+    for query in ("", "raw=1", "download=1", "follow=1", "tail=3"):
+        assert client().get(f"{JOB}/logs?{query}").status_code == 404
 
 
-def test_a_log_that_goes_on_does_not_say_that_it_ended(client, calls):
-    calls.answer("logs.read_entries", LogPage(entries=[], ended=False, attempt=1, execution_id=ID))
+def test_a_log_that_cannot_be_read_is_a_problem_and_no_empty_text(client, calls):
+    calls.answer("logs.find", logs.View(job_id=ID, attempt=1, ended=True))
 
-    assert "Hodei-Log-End" not in client().get(f"{JOB}/logs").headers
+    def broken(*_):
+        raise DatabaseUnavailable()
+        yield b""
 
-
-def test_a_log_is_also_the_text_itself(client, calls):
-    calls.answer("logs.read_text", lambda **_: iter([b"one\n", b"\xff\x00two"]))
+    calls.answer("logs.pieces", broken)
 
     response = client().get(f"{JOB}/logs", headers={"Accept": "text/plain"})
 
-    assert response.data == b"one\n\xff\x00two"
-    assert response.content_type == "text/plain; charset=utf-8"
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
 
 
-def test_the_text_of_an_unknown_log_is_a_problem_not_an_empty_text(client, calls):
-    def nothing(**_):
-        raise NotFound("There is no such job.")
-        yield b""
+def test_the_queue_is_narrowed_by_label(client, calls, job):
+    calls.answer("jobs.list_queue", Page(items=[job]))
 
-    calls.answer("logs.read_text", nothing)
-
-    assert client().get(f"{JOB}/logs", headers={"Accept": "text/plain"}).status_code == 404
-
-
-def test_the_queue_is_the_pending_jobs(client, calls, job):
-    calls.answer("jobs.list_jobs", Page(items=[job]))
-
-    response = client("scheduler").get("/api/v1/queue")
+    response = client("scheduler").get("/api/v1/queue?label=team=data")
 
     assert len(response.json) == 1
-    assert calls.seen["list_jobs"][1]["status"] == ["pending"]
+    assert calls.seen["list_queue"][0][0].label == {"team": "data"}
 
 
 @pytest.mark.parametrize(
@@ -189,10 +200,29 @@ def test_the_queue_is_the_pending_jobs(client, calls, job):
     ],
 )
 def test_a_workers_status_is_in_the_words_of_the_service(client, calls, service, state, status):
-    calls.answer("workers.list_workers", Page(items=[{"state": state, "status": "running"}]))
+    worker = {"state": state, "status": "running", "provider_type": "docker", "created_at": MOMENT}
+    calls.answer("workers.list_workers", Page(items=[worker]))
 
-    assert client(service).get("/api/v1/workers?state=BUSY").json == [{"state": state, "status": status}]
-    assert calls.seen["list_workers"][1]["state"] == ["BUSY"]
+    shown = client(service).get("/api/v1/workers?state=BUSY&type=rust").json
+
+    assert [(one["state"], one["status"]) for one in shown] == [(state, status)]
+    assert calls.seen["list_workers"][0][0].state == ["BUSY"]
+    assert calls.seen["list_workers"][0][0].worker_type == "rust"
+
+
+@pytest.mark.parametrize(("heard_s", "status"), [(5, "online"), (3600, "offline"), (None, "online")])
+def test_a_self_hosted_worker_is_online_while_it_is_heard_of(client, calls, heard_s, status):
+    now = datetime.now(UTC)
+    worker = {
+        "state": "CONNECTING",
+        "status": "starting",
+        "provider_type": "self-hosted",
+        "created_at": now,
+        "last_heartbeat": None if heard_s is None else now - timedelta(seconds=heard_s),
+    }
+    calls.answer("workers.get_worker", worker)
+
+    assert client("scheduler").get(f"/api/v1/workers/{ID}").json["status"] == status
 
 
 def test_numbers_keep_their_kind(client, calls):
@@ -208,11 +238,6 @@ def test_sagas_and_events_are_filtered_by_the_use_case(client, calls):
 
     assert orchestrator.get(f"/api/v1/sagas?state=FAILED&type=EXECUTION&job_id={ID}").status_code == 200
     assert orchestrator.get(f"/api/v1/events?event_type=JobCreated&correlation_id={ID}").status_code == 200
-    assert calls.seen["list_sagas"][1] | {"cursor": None} == {
-        "state": "FAILED",
-        "saga_type": "EXECUTION",
-        "job_id": ID,
-        "cursor": None,
-        "limit": 50,
-    }
-    assert calls.seen["list_events"][1]["correlation_id"] == ID
+    sagas, events = calls.seen["list_sagas"][0][0], calls.seen["list_events"][0][0]
+    assert (sagas.state, sagas.saga_type, sagas.job_id) == ("FAILED", "EXECUTION", ID)
+    assert (events.event_type, events.correlation_id) == ("JobCreated", ID)

@@ -73,6 +73,7 @@ def test_everything_of_a_job_reaches_the_use_case(submit):
         ("1.5G", 3 * 2**29),
         ("64MB", 2**26),
         ("8388608", 2**23),
+        ("6m", 6 * 2**20),
         (2**23, 2**23),
     ],
 )
@@ -151,6 +152,7 @@ REFUSED = [
     ({"command": "ls", "memory": "4"}, "memory"),
     ({"command": "ls", "memory": "lots"}, "memory"),
     ({"command": "ls", "memory": 1024}, "memory"),
+    ({"command": "ls", "memory": "5.9m"}, "memory"),
     ({"command": "ls", "memory": -1}, "memory"),
     ({"command": "ls", "timeout_s": 0}, "timeout_s"),
     ({"command": "ls", "grace_s": -1}, "grace_s"),
@@ -185,6 +187,19 @@ def test_what_no_job_can_be_is_refused_with_one_sentence_and_the_field(submit, d
     assert response.json["detail"].endswith((".", "?"))
     assert "\n" not in response.json["detail"]
     assert "pydantic" not in response.text
+
+
+def test_too_many_entries_are_counted_in_plain_words(submit):
+    response, _ = submit(command="ls", args=["x"] * 10_001)
+
+    assert response.json["field"] == "args"
+    assert response.json["detail"] == "args must have at most 10000 entries."
+
+
+def test_a_quote_that_is_not_closed_is_refused(submit):
+    response, _ = submit(command="ls", args="it's")
+
+    assert (response.status_code, response.json["field"]) == (422, "args")
 
 
 def test_a_misspelt_field_is_answered_with_the_one_that_was_meant(submit):

@@ -109,8 +109,11 @@ def test_a_script_that_is_not_there_is_a_mistake() -> None:
 
 def test_since_is_a_time_or_how_long_ago() -> None:
     now = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-    assert inputs.moment("5m", now) == datetime(2026, 5, 1, 11, 55, tzinfo=UTC)
-    assert inputs.moment("2026-05-01T10:00:00Z", now) == datetime(2026, 5, 1, 10, 0, tzinfo=UTC)
-    assert inputs.moment("2026-05-01T10:00:00", now) == datetime(2026, 5, 1, 10, 0, tzinfo=UTC)
-    with pytest.raises(InvalidInput, match="--since"):
-        inputs.moment("yesterday", now)
+    assert inputs.since(None, now) is None
+    assert inputs.since("5m", now) == "300.000s"
+    assert inputs.since("1h30m", now) == "5400.000s"
+    for text in ("2026-05-01T10:00:00Z", "2026-05-01T10:00:00", "2026-05-01T12:00:00+02:00"):
+        assert inputs.since(text, now) == "2026-05-01T10:00:00+00:00"
+    for text in ("yesterday", "1" * 400 + "d"):
+        with pytest.raises(InvalidInput, match="--since"):
+            inputs.since(text, now)

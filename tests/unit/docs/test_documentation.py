@@ -59,7 +59,7 @@ def test_every_variable_that_a_page_names_exists(page: Path) -> None:
 def hodei_commands() -> list[tuple[str, list[str]]]:
     """Where, and the words of every ``hodei`` command line in the documentation."""
     found = []
-    for block in blocks("sh", "sh run", "sh docker"):
+    for block in blocks("sh", "sh run", "sh docker", "sh kubernetes"):
         for line in block.text.replace("\\\n", " ").splitlines():
             found += [(str(block), words) for words in _commands_in(line)]
     return found
@@ -115,7 +115,7 @@ def test_the_readme_begins_with_two_commands() -> None:
     assert [command.split()[1:] for command in readme_commands()] == [["hodei", "demo"], ["pytest"]]
 
 
-@pytest.mark.parametrize("block", blocks("sh", "sh run", "sh docker"), ids=str)
+@pytest.mark.parametrize("block", blocks("sh", "sh run", "sh docker", "sh kubernetes"), ids=str)
 def test_a_block_is_a_shells_language(block: Block) -> None:
     # when
     checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hodei.domain import ids, retry
 from hodei.domain.causes import CAUSES, Failure, Severity
 from hodei.domain.job import INFRASTRUCTURE_RETRIES, JobSpec, Timeouts, assignment_command
-from hodei.domain.retry import End, Retry, decide
+from hodei.domain.retry import NO_PLACE, End, Payer, Retry, decide
 from hodei.domain.states import (
     EXECUTION_LIVE,
     EXECUTION_TRANSITIONS,
@@ -138,34 +138,42 @@ def test_a_retry_is_paid_by_who_caused_it_and_never_beyond_its_budget(
     assert end in (JobState.FAILED, JobState.TIMEOUT)
     assert failure is not None
     assert failure.code != "ERR_1014"
-    assert decision.paid_by_user is (failure.cause.severity is Severity.USER)
-    assert (left > 0) if decision.paid_by_user else (used < INFRASTRUCTURE_RETRIES)
-    assert not decision.paid_by_user or not retry_on or exit_code in retry_on
+    if failure.code in NO_PLACE:
+        assert decision.paid_by is Payer.NOBODY
+    elif failure.cause.severity is Severity.USER:
+        assert decision.paid_by is Payer.USER
+        assert left > 0
+        assert not retry_on or exit_code in retry_on
+    else:
+        assert decision.paid_by is Payer.INFRASTRUCTURE
+        assert used < INFRASTRUCTURE_RETRIES
     assert 0.5 <= decision.delay_s <= 60
 
 
 @pytest.mark.parametrize(
-    ("code", "exit_code", "spec", "left", "used", "paid_by_user"),
+    ("code", "exit_code", "spec", "left", "used", "paid_by"),
     [
-        ("ERR_1007", 3, JobSpec(command="x", retries=1), 1, 0, True),
+        ("ERR_1007", 3, JobSpec(command="x", retries=1), 1, 0, Payer.USER),
         ("ERR_1007", 3, JobSpec(command="x", retries=1), 0, 0, None),
         ("ERR_1007", 3, JobSpec(command="x"), 0, 0, None),
-        ("ERR_1007", 3, JobSpec(command="x", retries=1, retry_on=(3,)), 1, 0, True),
+        ("ERR_1007", 3, JobSpec(command="x", retries=1, retry_on=(3,)), 1, 0, Payer.USER),
         ("ERR_1007", 4, JobSpec(command="x", retries=1, retry_on=(3,)), 1, 0, None),
-        ("ERR_2006", None, JobSpec(command="x"), 0, 2, False),
+        ("ERR_2006", None, JobSpec(command="x"), 0, 2, Payer.INFRASTRUCTURE),
         ("ERR_2006", None, JobSpec(command="x", retries=5), 5, 3, None),
         ("ERR_1014", None, JobSpec(command="x", retries=5), 5, 0, None),
+        ("ERR_4003", None, JobSpec(command="x"), 0, INFRASTRUCTURE_RETRIES, Payer.NOBODY),
+        ("ERR_4004", None, JobSpec(command="x", retries=1), 1, 0, Payer.NOBODY),
     ],
 )
 def test_what_follows_an_attempt(
-    code: str, exit_code: int | None, spec: JobSpec, left: int, used: int, paid_by_user: bool | None
+    code: str, exit_code: int | None, spec: JobSpec, left: int, used: int, paid_by: Payer | None
 ) -> None:
     decision = decide(
         spec, failure=Failure(code=code, message="x"), exit_code=exit_code, end=JobState.FAILED,
         user_retries_left=left, infra_retries_used=used,
     )  # fmt: skip
 
-    assert (decision.paid_by_user if isinstance(decision, Retry) else None) is paid_by_user
+    assert (decision.paid_by if isinstance(decision, Retry) else None) is paid_by
 
 
 @given(nth=st.integers(0, 10_000), seed=st.integers())

@@ -143,10 +143,15 @@ def test_processes_are_workers_only_where_it_was_said_or_in_dev_mode() -> None:
     assert load_settings({"HODEI_DEV_MODE": "1", "HODEI_PROCESS_ENABLED": "0"}).process_provider is False
 
 
-def test_an_agent_gives_up_before_the_platform_does() -> None:
+def test_an_agents_lease_is_over_before_the_platform_counts_on_it() -> None:
     settings = load_settings({})
 
-    assert settings.worker_lost_after < settings.lease_s < settings.worker_give_up_after
+    assert settings.worker_lost_after < settings.worker_give_up_after < settings.lease_s
+    assert settings.lease_over_s - settings.lease_s >= 30
+
+
+def test_five_minutes_without_the_platform_are_within_an_agents_lease() -> None:
+    assert load_settings({}).lease_s > 5 * 60 + load_settings({}).worker_lost_after
 
 
 def test_secrets_are_not_in_the_settings_representation() -> None:

@@ -69,6 +69,23 @@ def test_without_limits_asked_for_the_defaults_of_the_provider_apply() -> None:
     assert "Memory" not in body()["HostConfig"] and "NanoCpus" not in body()["HostConfig"]
 
 
+def test_what_the_provider_mounts_is_in_every_container() -> None:
+    config = DockerConfig(
+        mounts=[
+            {"source": "/srv/cache/", "target": "/cache"},
+            {"source": "datasets", "target": "/data/", "read_only": True},
+        ]
+    )
+
+    host = container.create_body(request(), config, image="i", server_url="u")["HostConfig"]
+
+    assert host["Mounts"] == [
+        {"Type": "bind", "Source": "/srv/cache/", "Target": "/cache", "ReadOnly": False},
+        {"Type": "volume", "Source": "datasets", "Target": "/data", "ReadOnly": True},
+    ]
+    assert "Mounts" not in body()["HostConfig"] and "Binds" not in host
+
+
 def test_nobody_can_take_the_platforms_own_labels() -> None:
     labels = body(labels={"hodei.deployment": "another", "team": "a"})["Labels"]
 
@@ -184,6 +201,11 @@ def test_a_failed_pull_keeps_the_registrys_own_words(words: str, code: str) -> N
         (400, "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available", "ERR_4005"),
         (400, "Minimum memory limit allowed is 6MB", "ERR_4005"),
         (404, "network nothing not found", "ERR_5007"),
+        (
+            400,
+            'invalid mount config for type "bind": bind source path does not exist: /nowhere',
+            "ERR_5007",
+        ),
         (
             400,
             'OCI runtime create failed: exec: "/bin/sh": stat /bin/sh: no such file or directory',

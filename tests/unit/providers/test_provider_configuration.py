@@ -98,3 +98,35 @@ def test_an_unavailable_provider_says_why_to_whoever_asks() -> None:
     with pytest.raises(ProviderError) as caught:
         provider.start(WorkerRequest(worker_id=uuid4(), one_time_token="t", deployment="d"))
     assert caught.value.failure.code == "ERR_3006"
+
+
+@pytest.mark.parametrize(
+    ("mount", "key", "words"),
+    [
+        ({"source": "cache/here", "target": "/c"}, "mounts.0.source", "neither an absolute path"),
+        ({"source": "/a/../etc", "target": "/c"}, "mounts.0.source", "neither an absolute path"),
+        ({"source": "/a", "target": "c"}, "mounts.0.target", "not an absolute path"),
+        ({"source": "/a", "target": "/"}, "mounts.0.target", "not an absolute path"),
+        ({"source": "/a", "target": "/c/../proc"}, "mounts.0.target", "not an absolute path"),
+        ({"source": "/a", "target": "/opt/hodei/hodei_agent"}, "mounts.0.target", "the agent's"),
+        ({"source": "/a", "target": "/opt"}, "mounts.0.target", "the agent's"),
+        ({"source": "/a", "target": "/proc"}, "mounts.0.target", "the kernel's"),
+        ({"source": "/a", "target": "/c", "readonly": True}, "mounts.0.readonly", "is not known here"),
+        ({"target": "/c"}, "mounts.0.source", "required"),
+    ],
+)
+def test_a_mount_that_cannot_be_is_named(mount: dict[str, object], key: str, words: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        read_config(DockerConfig, {"mounts": [mount]})
+
+    assert caught.value.failure.code == "ERR_5007"
+    assert f"config.{key}" in caught.value.failure.message and words in caught.value.failure.message
+
+
+def test_two_mounts_in_one_place_are_refused() -> None:
+    mounts = [{"source": "/a", "target": "/c"}, {"source": "/b", "target": "/c/"}]
+
+    with pytest.raises(ProviderError) as caught:
+        read_config(DockerConfig, {"mounts": mounts})
+
+    assert "/c is the target of more than one mount" in caught.value.failure.message

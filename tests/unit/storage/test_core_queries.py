@@ -11,7 +11,7 @@ import hodei
 from hodei.storage.queries import names, query
 
 SOURCE = Path(hodei.__file__).parent
-AGGREGATES = ("job", "worker", "provider")
+AGGREGATES = ("job", "worker", "provider", "schedule", "pipeline", "pipeline_run")
 
 
 def test_every_query_is_used_somewhere() -> None:
@@ -24,7 +24,7 @@ def test_every_query_is_used_somewhere() -> None:
 
 
 def test_every_query_that_the_code_names_exists() -> None:
-    call = re.compile(r'\btx\.(?:rows|row|scalar|execute|execute_many)\(\s*"(\w+)"')
+    call = re.compile(r'\btx\.(?:rows|row|scalar|execute|copy)\(\s*"(\w+)"')
     named = {name for file in SOURCE.rglob("*.py") for name in call.findall(file.read_text())}
 
     assert len(named) > 50

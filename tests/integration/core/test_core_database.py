@@ -1,0 +1,48 @@
+"""The database as use cases see it: what a refused query and a cut connection come out as."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from sqlalchemy.exc import IntegrityError
+from support.core import Core
+
+from hodei.errors import DatabaseUnavailable
+
+CUT = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+def test_connections_that_were_cut_cost_one_call_and_not_one_each(core: Core, database_url: str) -> None:
+    # given a pool with several connections, all of which are cut
+    database = core.platform.database
+    with database.begin() as one, database.begin() as two, database.begin() as three:
+        for tx in (one, two, three):
+            tx.scalar("now")
+    connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
+    with connection, connection.cursor() as cursor:
+        cursor.execute(CUT)
+    connection.close()
+
+    # when the first of them is used
+    with pytest.raises(DatabaseUnavailable), database.begin() as tx:
+        tx.scalar("now")
+
+    # then the others are not
+    for _ in range(5):
+        with database.begin() as tx:
+            assert tx.scalar("now") is not None
+
+
+def test_a_row_that_breaks_a_rule_of_the_schema_is_no_outage(core: Core) -> None:
+    with pytest.raises(IntegrityError), core.platform.database.begin() as tx:
+        tx.execute("secret_insert", owner_id=uuid4(), name=None, ciphertext=b"1")
+
+
+def test_an_answer_without_rows_is_none(core: Core) -> None:
+    with core.platform.database.glance() as tx:
+        assert tx.row("read_job_state", id=uuid4()) is None
+        assert tx.scalar("read_job_state", id=uuid4()) is None
+        assert tx.rows("read_job_state", id=uuid4()) == []

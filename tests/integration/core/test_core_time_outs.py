@@ -1,0 +1,191 @@
+"""Time-outs that the clock enforces when the agent is gone; and what an agent that is there enforces, the clock leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+from support.core import Core, failure, open_the_door, refused, reopen_the_door
+from support.core_cancel import AgentOf, pass_time, running, saga_states, settle
+
+from hodei.domain.job import Timeouts
+from hodei.errors import StaleAttempt
+from hodei.providers.contract import ProviderError
+from hodei.services import deadlines
+
+
+def overdue(core: Core, seconds: float) -> None:
+    core.sql(f"UPDATE hodei.executions SET started_at = started_at - interval '{seconds} s'")
+
+
+LIMITS = {
+    "ERR_1005": {"timeout_s": 30.0, "grace_s": 5.0},
+    "ERR_1015": {"timeouts": Timeouts(idle_s=30.0), "grace_s": 5.0},
+}
+
+
+@pytest.mark.parametrize("code", LIMITS)
+def test_the_clock_ends_what_runs_too_long_when_the_agent_is_gone(core: Core, code: str) -> None:
+    # given a job past its time, grace and margin, whose agent was heard of a minute ago
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id, worker_id, agent = running(core, **LIMITS[code])
+    overdue(core, 51)
+    pass_time(core, 60)
+
+    # when
+    assert deadlines.start_timeouts(core.platform) == 1
+    settle(core)
+
+    # then
+    job = core.job(job_id)
+    assert (job.state, job.error_code) == ("TIMEOUT", code)
+    assert "agent was silent" in job.error_message
+    assert core.places.get(provider_id).made == {} and core.worker(worker_id).state == "TERMINATED"
+    states = saga_states(core, job_id)
+    assert (states["TIMEOUT"], states["EXECUTION"]) == ("COMPLETED", "FAILED")
+    assert core.events(job_id)[-1] == "JobStatusChanged TIMEOUT"
+    assert core.sql("SELECT state, log_complete FROM hodei.executions") == [
+        {"state": "timeout", "log_complete": False}
+    ]
+    assert isinstance(refused(agent.report), StaleAttempt)
+    assert deadlines.start_timeouts(core.platform) == 0
+
+
+@pytest.mark.parametrize(
+    ("overdue_s", "silent_s"), [(49, 60), (51, 0)], ids=["its margin is not over", "its agent is there"]
+)
+def test_the_clock_leaves_alone_what_the_agent_can_end(core: Core, overdue_s: int, silent_s: int) -> None:
+    core.provider("here")
+    open_the_door(core)
+    job_id, _, _ = running(core, **LIMITS["ERR_1005"])
+    overdue(core, overdue_s)
+    pass_time(core, silent_s)
+
+    assert deadlines.start_timeouts(core.platform) == 0
+    assert core.sagas(job_id, "TIMEOUT") == []
+
+
+def test_nobody_runs_out_of_time_while_no_door_is_open(core: Core) -> None:
+    core.provider("here")
+    running(core, **LIMITS["ERR_1005"])
+    overdue(core, 3600)
+    pass_time(core, 3600)
+
+    assert deadlines.start_timeouts(core.platform) == 0
+
+
+def test_a_result_that_comes_while_the_worker_is_being_ended_wins(core: Core) -> None:
+    # given a TIMEOUT that waits for a provider which does not answer
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id, _, agent = running(core, **LIMITS["ERR_1005"])
+
+    def away(_: object) -> None:
+        raise ProviderError(failure("ERR_5001"))
+
+    core.places.get(provider_id).on_stop = away
+    overdue(core, 60)
+    pass_time(core, 60)
+    deadlines.start_timeouts(core.platform)
+    core.drain()
+    assert core.job(job_id).state == "RUNNING"
+
+    # when
+    agent.report(0)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "SUCCEEDED"
+    assert saga_states(core, job_id) == dict.fromkeys(["PROVISIONING", "EXECUTION", "TIMEOUT"], "COMPLETED")
+
+
+def test_an_agent_that_is_back_ends_its_job_itself_and_a_later_silence_counts_again(core: Core) -> None:
+    # given a TIMEOUT whose messages wait, and an agent that is heard meanwhile
+    core.provider("here")
+    open_the_door(core)
+    job_id, worker_id, _ = running(core, **LIMITS["ERR_1005"])
+    overdue(core, 60)
+    pass_time(core, 60)
+    deadlines.start_timeouts(core.platform)
+    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp()")
+
+    # when
+    settle(core)
+
+    # then it is left alone
+    assert (core.job(job_id).state, core.worker(worker_id).state) == ("RUNNING", "BUSY")
+    assert saga_states(core, job_id)["TIMEOUT"] == "COMPLETED"
+
+    # when it is gone again
+    pass_time(core, 60)
+    assert deadlines.start_timeouts(core.platform) == 1
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "TIMEOUT"
+
+
+def test_a_time_out_is_tried_again_when_retries_were_asked_for(core: Core) -> None:
+    core.provider("here")
+    open_the_door(core)
+    job_id, _, _ = running(core, retries=1, **LIMITS["ERR_1005"])
+    overdue(core, 60)
+    pass_time(core, 60)
+    deadlines.start_timeouts(core.platform)
+    settle(core)
+
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_1005")
+    assert core.events(job_id)[-1] == "JobRetried"
+
+
+def test_the_next_attempt_waits_until_the_last_ones_worker_is_gone(core: Core) -> None:
+    """An agent that took its job and never said that it started may be running it."""
+    # given
+    provider_id = core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    AgentOf(core, worker_id).accept()
+    stuck = True
+
+    def away(_: object) -> None:
+        if stuck:
+            raise ProviderError(failure("ERR_5001"))
+
+    core.places.get(provider_id).on_stop = away
+    core.sql("UPDATE hodei.executions SET created_at = created_at - interval '70 s'")
+    core.sql("UPDATE public.workers SET registered_at = registered_at - interval '71 s'")
+    settle(core)
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_2002")
+
+    # when its worker cannot be ended
+    core.make_due()
+    core.deliver(("look",))
+
+    # then
+    assert core.job(job_id).state == "PENDING"
+
+    # when it can
+    stuck = False
+    core.deliver(("destroy", worker_id))
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "SCHEDULED"
+
+
+def test_a_platform_that_was_away_before_it_could_act_blames_nobody_for_that_time(core: Core) -> None:
+    # given a TIMEOUT whose messages wait while all of the platform is away, and then one door is open again
+    core.provider("here")
+    open_the_door(core)
+    job_id, worker_id, agent = running(core, **LIMITS["ERR_1005"])
+    overdue(core, 60)
+    pass_time(core, 60)
+    deadlines.start_timeouts(core.platform)
+    reopen_the_door(core)
+
+    # when
+    settle(core)
+
+    # then the agent is given the time to say how its job ended
+    assert (core.job(job_id).state, core.worker(worker_id).state) == ("RUNNING", "BUSY")
+    agent.report(0)
+    settle(core)
+    assert core.job(job_id).state == "SUCCEEDED"

@@ -1,0 +1,84 @@
+"""The copy on the agent's own stdout and stderr: whole lines, all of them, and nobody waits for its reader."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hodei_agent import echo as echo_module
+from hodei_agent.echo import Echo
+from hodei_agent.protocol import STDOUT
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other end of what the echo writes to; a pipe that a few lines fill."""
+    reader, writer = os.pipe()
+    real = os.write
+    monkeypatch.setattr(
+        os, "write", lambda descriptor, data: real(writer if descriptor == 1 else descriptor, data)
+    )
+    yield reader
+    os.close(reader)
+    os.close(writer)
+
+
+def read(reader: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        found += os.read(reader, size - len(found))
+    return found
+
+
+def test_what_is_not_read_yet_waits_on_disk_and_the_writer_does_not(tmp_path: Path, reader: int) -> None:
+    # given: more than the pipe and the memory hold, and nobody who reads
+    echo, blocks = Echo(str(tmp_path)), [b"%07d\n" % number * 8000 for number in range(100)]
+    for block in blocks:
+        echo.put(STDOUT, block)
+    echo.finish()
+    # when
+    found = read(reader, sum(map(len, blocks)))
+    # then
+    assert found == b"".join(blocks)
+    assert echo.wait_written(10.0)
+    assert list(tmp_path.iterdir()) == []
+    echo.end()
+
+
+def test_at_its_limit_it_asks_to_wait_for_a_slow_reader_but_not_for_one_that_is_stuck(
+    tmp_path: Path, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(echo_module, "LIMIT_BYTES", 200_000)
+    monkeypatch.setattr(echo_module, "STUCK_AFTER_S", 3600.0)
+    echo = Echo(str(tmp_path))
+    assert echo.is_ready()
+    for _ in range(5):
+        echo.put(STDOUT, b"x" * 99_999 + b"\n")
+    assert not echo.is_ready()
+
+    monkeypatch.setattr(echo_module, "STUCK_AFTER_S", 0.0)
+
+    assert echo.is_ready()
+    assert not echo.wait_written(60.0)
+    echo.put(STDOUT, b"left out\n")
+    found = read(reader, 500_000)
+    assert found == (b"x" * 99_999 + b"\n") * 5
+    monkeypatch.setattr(echo_module, "STUCK_AFTER_S", 3600.0)
+    assert echo.wait_written(10.0)
+    echo.end()
+
+
+def test_its_thread_ends_when_all_is_written(tmp_path: Path, reader: int) -> None:
+    before = set(threading.enumerate())
+    echo = Echo(str(tmp_path))
+    (thread,) = set(threading.enumerate()) - before
+
+    echo.put(STDOUT, b"line\n")
+    echo.end()
+    thread.join(10.0)
+
+    assert not thread.is_alive()
+    assert read(reader, 5) == b"line\n"

@@ -1,0 +1,158 @@
+"""Reading the job's pipes: bursts first, all that is there, and no waking for each line of a busy job."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from hodei_agent import pipes as pipes_module
+from hodei_agent.intake import Intake
+from hodei_agent.pipes import Pipes
+from hodei_agent.protocol import STDERR, STDOUT
+
+SET_PIPE_SIZE = 1031
+
+
+class FakeIntake(Intake):
+    """Notes what it is fed."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.fed: list[tuple[int, bytes]] = []
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def feed(
+        self, stream: int, block: bytes, read_at: float, now: float | None = None, *, busy: bool = False
+    ) -> None:
+        self.fed.append((stream, block))
+
+    def bytes_of(self, stream: int) -> bytes:
+        return b"".join(block for each, block in self.fed if each == stream)
+
+
+class Job:
+    """The job's ends."""
+
+    def __init__(self) -> None:
+        self.intake = FakeIntake()
+        self.pipes = Pipes(self.intake, 16 * 1024 * 1024)  # so 1 MiB of a burst
+        ends = []
+        self.writers = {}
+        for stream in (STDOUT, STDERR):
+            reader, writer = os.pipe()
+            fcntl.fcntl(reader, SET_PIPE_SIZE, 1024 * 1024)
+            os.set_blocking(reader, False)
+            os.set_blocking(writer, False)
+            ends.append(reader)
+            self.writers[stream] = writer
+        self.pipes.open(*ends)
+
+    def write(self, stream: int, data: bytes) -> int:
+        return os.write(self.writers[stream], data)
+
+    def work_until_idle(self) -> None:
+        self.pipes.work()
+        while (due_at := self.pipes.next_at()) is not None and due_at <= time.monotonic():
+            self.pipes.work()
+
+
+@pytest.fixture
+def job() -> Iterator[Job]:
+    job = Job()
+    yield job
+    job.pipes.drain()
+    for writer in job.writers.values():
+        os.close(writer)
+
+
+def test_a_line_is_fed_at_once_and_of_two_streams_stdout_first(job: Job) -> None:
+    job.write(STDERR, b"b\n")
+    job.write(STDOUT, b"a\n")
+
+    assert job.pipes.work()
+
+    assert job.intake.fed == [(STDOUT, b"a\n"), (STDERR, b"b\n")]
+    assert not job.pipes.work()
+
+
+def test_a_burst_is_read_before_any_of_it_is_worked_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given: a burst that is not over yet
+    monkeypatch.setattr(pipes_module, "DRAIN_FIRST_S", 3600.0)
+    monkeypatch.setattr(pipes_module, "BURST_PAUSE_S", 0.0)
+    job.write(STDOUT, b"x" * 300_000)
+    real, seen = os.read, []
+
+    def read(descriptor: int, size: int) -> bytes:
+        if len(seen) == 2:
+            job.write(STDOUT, b"y" * 100_000)
+        seen.append(len(job.intake.fed))
+        return real(descriptor, size)
+
+    monkeypatch.setattr(os, "read", read)
+    # when
+    job.work_until_idle()
+    # then: nothing was fed before the last of it had been read
+    assert job.intake.bytes_of(STDOUT) == b"x" * 300_000 + b"y" * 100_000
+    assert seen[:4] == [0, 0, 0, 0]
+
+
+def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
+    # given
+    job.intake.ready = False
+    for _ in range(3):
+        job.write(STDOUT, b"x" * 900_000)
+        job.work_until_idle()
+    # then: the job would have to wait
+    assert job.pipes.is_full
+    assert job.pipes.wanted() == {}
+    assert job.intake.fed == []
+    # when
+    job.intake.ready = True
+    while len(job.intake.bytes_of(STDOUT)) < 2_700_000:
+        job.work_until_idle()
+    # then
+    assert not job.pipes.is_full
+
+
+def test_a_busy_pipe_is_left_alone_for_5_ms_and_the_other_one_is_not(job: Job) -> None:
+    # given
+    for _ in range(2):
+        job.write(STDOUT, b"line\n")
+        job.pipes.work()
+    # then
+    assert set(job.pipes.wanted().values()) == {STDERR}
+    due_at = job.pipes.next_at()
+    assert due_at is not None and due_at <= time.monotonic() + pipes_module.HOLD_OFF_S
+    # when: a line on the other one makes both be read, what was there before first
+    job.write(STDOUT, b"before\n")
+    job.write(STDERR, b"then\n")
+    job.pipes.work()
+    # then
+    assert job.intake.fed[-2:] == [(STDOUT, b"before\n"), (STDERR, b"then\n")]
+
+
+def test_what_is_in_the_pipes_at_the_end_is_fed_also_when_nobody_is_ready(job: Job) -> None:
+    job.write(STDOUT, b"x" * 1_000_000)
+    job.write(STDERR, b"y" * 1_000_000)
+    job.intake.ready = False
+    job.pipes.work()
+
+    job.pipes.drain()
+
+    assert job.intake.bytes_of(STDOUT) == b"x" * 1_000_000
+    assert job.intake.bytes_of(STDERR) == b"y" * 1_000_000
+
+
+def test_what_is_read_while_muted_is_thrown_away(job: Job) -> None:
+    job.pipes.is_muted = True
+    job.write(STDOUT, b"x" * 500_000)
+
+    job.work_until_idle()
+
+    assert job.intake.fed == []
+    assert job.write(STDOUT, b"x" * 1_000_000) == 1_000_000
