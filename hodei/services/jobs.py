@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,13 @@ from hodei.errors import NotFound
 from hodei.ports import Platform
 from hodei.services.filters import JobFilter
 from hodei.services.paging import Page, decode, decode_place, encode_place, page_of
-from hodei.storage.transaction import Row
+from hodei.storage.transaction import Row, Transaction
 
 LOOK_EVERY_S = 2.0
 """How often a waiter looks at Postgres when no wake-up comes."""
+
+NEAR = 5000
+"""Of so many jobs each is looked at for its labels before the index over all labels is asked."""
 
 
 def error_view(code: str | None, message: str | None, job_id: UUID) -> dict[str, Any] | None:
@@ -101,23 +105,45 @@ def get_job(platform: Platform, job_id: UUID) -> dict[str, Any]:
 def list_jobs(platform: Platform, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
     """A page of jobs, newest first."""
     before_at, before_id = decode(cursor)
+    if before_at is None and wanted.until is not None:
+        before_at, before_id = wanted.until, UUID(int=0)
+    place = {"before_at": before_at, "before_id": before_id}
     with platform.database.begin() as tx:
-        rows = tx.rows(
-            "read_jobs",
-            states=[word.upper() for word in wanted.status] if wanted.status else None,
-            labels=json.dumps(wanted.label) if wanted.label else None,
-            name=wanted.name,
-            provider=wanted.provider,
-            pipeline_id=wanted.pipeline_id,
-            schedule_id=wanted.schedule_id,
-            since=wanted.since,
-            until=wanted.until,
-            text=wanted.text,
-            before_at=before_at,
-            before_id=before_id,
-            limit=limit + 1,
-        )
+        rows = _newest(tx, wanted, place, limit + 1) if wanted.label else None
+        if rows is None:
+            rows = _jobs(tx, wanted, place, limit + 1, since=wanted.since)
     return page_of(rows, limit, job_view, at="created_at")
+
+
+def _newest(tx: Transaction, wanted: JobFilter, place: dict[str, Any], count: int) -> list[Any] | None:
+    """So many jobs, where they are among the :data:`NEAR` next ones of the list; None where they are not.
+
+    The index over labels knows no order: by it, all jobs with a common label would be read and sorted for each page.
+    """
+    horizon = tx.row("read_jobs_horizon", count=NEAR, **place)
+    if horizon is None or (wanted.since and wanted.since > horizon.created_at):
+        return None
+    rows = _jobs(tx, wanted, place, count, since=horizon.created_at)
+    return rows if len(rows) == count else None
+
+
+def _jobs(
+    tx: Transaction, wanted: JobFilter, place: dict[str, Any], count: int, *, since: datetime | None
+) -> list[Any]:
+    return tx.rows(
+        "read_jobs",
+        states=[word.upper() for word in wanted.status] if wanted.status else None,
+        labels=json.dumps(wanted.label) if wanted.label else None,
+        name=wanted.name,
+        provider=wanted.provider,
+        pipeline_id=wanted.pipeline_id,
+        schedule_id=wanted.schedule_id,
+        since=since,
+        until=wanted.until,
+        text=wanted.text,
+        limit=count,
+        **place,
+    )
 
 
 def list_queue(platform: Platform, wanted: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:

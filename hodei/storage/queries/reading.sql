@@ -40,6 +40,12 @@ SELECT j.*, p.name AS provider_name, p.provider_type,
   LEFT JOIN hodei.executions e ON e.job_id = j.id AND e.attempt = j.attempts
  ORDER BY j.created_at DESC, j.id DESC;
 
+-- name: read_jobs_horizon
+-- When the last of the next so many jobs of a list was made; no row when there are not so many.
+SELECT created_at FROM public.jobs
+ WHERE (CAST(:before_at AS timestamptz) IS NULL OR (created_at, id) < (:before_at, CAST(:before_id AS uuid)))
+ ORDER BY created_at DESC, id DESC OFFSET :count LIMIT 1;
+
 -- name: read_queue
 -- What waits for a worker, in the order in which it gets one; a job's position is among those that wait for the same provider.
 SELECT j.*, p.name AS provider_name, p.provider_type,

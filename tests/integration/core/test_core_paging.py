@@ -9,10 +9,12 @@ from uuid import uuid4
 import pytest
 from support.core import Core
 
+from hodei.domain.job import JobSpec
 from hodei.errors import InvalidInput, NotFound
 from hodei.services import history, jobs, providers
 from hodei.services.filters import EventFilter, JobFilter
 from hodei.services.paging import Page, encode_name
+from hodei.services.submit import NewJob, submit_job
 
 
 def turned(ask: Callable[..., Page], *, meanwhile: Callable[[], object], limit: int = 1) -> list[Any]:
@@ -37,6 +39,34 @@ def test_newest_first_what_comes_later_is_not_seen_and_the_rest_is_whole(core: C
     found = turned(ask, meanwhile=core.submit, limit=2)
 
     assert found == list(reversed(made))
+
+
+@pytest.mark.parametrize("near", [1, 3, 5, 5000])
+@pytest.mark.parametrize(("bounds", "expected"), [((0, 12), 4), ((2, 12), 3), ((0, 7), 3), ((5, 5), 0)])
+def test_jobs_with_a_label_are_found_near_and_far(
+    core: Core, monkeypatch: pytest.MonkeyPatch, near: int, bounds: tuple[int, int], expected: int
+) -> None:
+    # given one in three that has it, and from when to when they are wanted
+    monkeypatch.setattr(jobs, "NEAR", near)
+    made = [
+        submit_job(
+            core.platform,
+            NewJob(name="t", labels={"kind": "abc"[number % 3], "all": "yes"}, spec=JobSpec(command="true")),
+            actor="test",
+            request_id=None,
+        )["id"]
+        for number in range(12)
+    ]
+    at = [row.created_at for row in core.sql("SELECT created_at FROM jobs ORDER BY created_at")]
+    since, until = at[bounds[0]], at[bounds[1]] if bounds[1] < len(at) else None
+    wanted = JobFilter(label={"kind": "a", "all": "yes"}, since=since, until=until)
+
+    found = turned(
+        lambda **page: jobs.list_jobs(core.platform, wanted, **page), meanwhile=lambda: None, limit=2
+    )
+
+    assert len(found) == expected
+    assert found == [made[number] for number in reversed(range(*bounds)) if number % 3 == 0]
 
 
 def test_oldest_first_what_comes_later_comes_last(core: Core) -> None:

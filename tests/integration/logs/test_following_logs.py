@@ -273,14 +273,26 @@ def one_more_server(servers: Servers, database_url: str, folder: Path) -> Iterat
         yield started
 
 
-def numbers(job: WrittenJob, stop: threading.Event) -> int:
-    """A thousand numbered lines a second until told to stop; how many there were."""
-    count = 0
-    while not stop.is_set():
-        job.write(b"".join(b"%d\n" % (count + number) for number in range(20)))
-        count += 20
-        stop.wait(0.02)
-    return count
+@contextmanager
+def written_on(job: WrittenJob) -> Iterator[list[int]]:
+    """A thousand numbered lines a second until the end of the block; then the list has how many there were."""
+    stop, counts = threading.Event(), list[int]()
+
+    def numbers() -> None:
+        count = 0
+        while not stop.is_set():
+            job.write(b"".join(b"%d\n" % (count + number) for number in range(20)))
+            count += 20
+            stop.wait(0.02)
+        counts.append(count)
+
+    thread = threading.Thread(target=numbers)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -293,24 +305,23 @@ def test_a_stream_goes_on_elsewhere_without_loss_or_repeat(
     number: int,
 ) -> None:
     # given twenty followers of a server that will be gone
-    job, stop, counts = writer.write_job(), threading.Event(), list[int]()
-    thread = threading.Thread(target=lambda: counts.append(numbers(job, stop)))
-    thread.start()
-    with one_more_server(servers, logs_database_url, tmp_path) as other:
-        here = [Follower(f"{other.url}{job.path}") for _ in range(20)]
-        for follower in here:
-            follower.until(300)
+    job = writer.write_job()
+    with written_on(job) as counts:
+        with one_more_server(servers, logs_database_url, tmp_path) as other:
+            here = [Follower(f"{other.url}{job.path}") for _ in range(20)]
+            for follower in here:
+                follower.until(300)
 
-        # when
-        began = time.monotonic()
-        other.kill("serve", number)
-        for follower in here:
-            assert follower.over.wait(ENDS_WITHIN_S)
-        assert time.monotonic() - began < ENDS_WITHIN_S
-        assert all(follower.end is None for follower in here)
-    there = [Follower(f"{serving.url}{job.path}", **{"Last-Event-ID": follower.last_id}) for follower in here]
-    stop.set()
-    thread.join()
+            # when
+            began = time.monotonic()
+            other.kill("serve", number)
+            for follower in here:
+                assert follower.over.wait(ENDS_WITHIN_S)
+            assert time.monotonic() - began < ENDS_WITHIN_S
+            assert all(follower.end is None for follower in here)
+        there = [
+            Follower(f"{serving.url}{job.path}", **{"Last-Event-ID": follower.last_id}) for follower in here
+        ]
     job.end()
 
     # then
@@ -397,20 +408,17 @@ def test_a_slow_follower_waits_in_its_own_socket_and_holds_up_nobody(
 def test_the_client_follows_over_a_restart(
     servers: Servers, logs_database_url: str, writer: LiveCore, tmp_path: Path
 ) -> None:
-    job, stop, counts = writer.write_job(), threading.Event(), list[int]()
-    thread = threading.Thread(target=lambda: counts.append(numbers(job, stop)))
+    job = writer.write_job()
     told: list[LogEntry | LogAttempt | LogEnd] = []
     with one_more_server(servers, logs_database_url, tmp_path) as server, server.client() as client:
         reader = threading.Thread(target=lambda: told.extend(client.log_events(str(job.job_id))))
-        thread.start()
-        reader.start()
-        for _ in range(2):
-            seen = len(told)
-            until(lambda seen=seen: len(told) > seen + 200, what="more lines")
-            server.kill("serve")
-            server.start("serve")
-        stop.set()
-        thread.join()
+        with written_on(job) as counts:
+            reader.start()
+            for _ in range(2):
+                seen = len(told)
+                until(lambda seen=seen: len(told) > seen + 200, what="more lines")
+                server.kill("serve")
+                server.start("serve")
         job.end()
         reader.join(30)
 
