@@ -26,21 +26,34 @@ ADVICE = {
     "worker_manager": "Start it, or look at its output: hodei serve worker-manager",
 }
 NO_PROVIDER = "No job can run: start Docker, or configure Kubernetes, and look with: hodei provider health"
+RUNNING = frozenset({"ACTIVE", "DEGRADED", "OVERLOADED"})
+"""States in which a provider can run jobs."""
+
 CHOSEN = frozenset({"DISABLED", "MAINTENANCE"})
 """States that a person put a provider in: nothing to repair."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What was found. ``advice`` has what to do, each once; it is well when there is none."""
+    """What was found. ``advice`` has what to do, each once; it is well when there is none. ``away``: providers that are."""
 
     lines: list[str] = field(default_factory=list)
     advice: dict[str, None] = field(default_factory=dict)
+    away: list[str] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_well(self) -> bool:
         return not self.advice
+
+    @property
+    def verdict(self) -> str:
+        """The last line but for the advice."""
+        if not self.is_well:
+            return "Not all is well. What to do:"
+        if self.away:
+            return f"Jobs can run, but not on {' and '.join(map(output.visible, self.away))}. See: hodei provider health"
+        return "All is well."
 
 
 def status(
@@ -54,7 +67,7 @@ def status(
     else:
         for line in report.lines:
             output.put(line)
-        output.put("All is well." if report.is_well else "Not all is well. What to do:")
+        output.put(report.verdict)
         for sentence in report.advice:
             output.put(f"  - {output.visible(sentence)}")
     if not report.is_well:
@@ -104,8 +117,10 @@ def judge_providers(report: Report, providers: list[Provider]) -> None:
             f"provider {output.visible(item.name)}: {output.visible(item.status.lower())}{reason}"
         )
         report.document["providers"].append(item.document)
+        if item.status.upper() not in RUNNING | CHOSEN:
+            report.away.append(item.name)
     states = {item.status.upper() for item in providers}
-    if not states & {"ACTIVE", "DEGRADED", "OVERLOADED"}:
+    if not states & RUNNING:
         left_out = bool(states) and states <= CHOSEN
         report.advice["Every provider is switched off: hodei provider list" if left_out else NO_PROVIDER] = (
             None

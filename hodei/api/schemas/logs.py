@@ -95,14 +95,14 @@ class PlaceHeader(BaseModel):
     place: str | None = Field(
         None,
         alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,9}-[0-9]{1,18}$",
-        description="The id of the last event that was got, attempt and seq: following goes on after it.",
+        pattern=r"^([0-9]{1,9}-[0-9]{1,18})?$",
+        description="The id of the last event that was got, attempt and seq: following goes on after it. Empty: none was got.",
         json_schema_extra={"example": "1-42"},
     )
 
     def parts(self) -> tuple[int, int] | None:
         """Attempt and seq."""
-        if self.place is None:
+        if not self.place:
             return None
         attempt, _, seq = self.place.partition("-")
         return int(attempt), int(seq)

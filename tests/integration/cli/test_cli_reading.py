@@ -278,7 +278,7 @@ def test_status_is_well_with_one_working_provider(platform: StandIn, hodei: Run)
     )
     done = hodei("status")
     assert done.returncode == 0
-    assert done.stdout.endswith("All is well.\n")
+    assert done.stdout.endswith("Jobs can run, but not on kubernetes. See: hodei provider health\n")
     assert "provider kubernetes: unhealthy (No cluster)" in done.stdout
 
 
