@@ -28,7 +28,7 @@ from hodei.services.provider_set import ConfiguredProviders
 from hodei.services.providers import check_and_record
 from hodei.settings import Settings
 from hodei.storage import migrate
-from hodei.storage.database import Database
+from hodei.storage.database import POOL_SIZE, Database
 from hodei.storage.transaction import Row
 from hodei.vault import Vault
 
@@ -37,7 +37,7 @@ log = structlog.get_logger("hodei.start")
 EMBEDDED_WAIT_S = 60.0
 FIRST_CHECK_S = 3.0
 MOMENT_S = 1.0
-POOL_SIZES = {"worker-manager": 16, "all": 16}
+POOL_SIZES = {"worker-manager": 2 * POOL_SIZE, "all": 2 * POOL_SIZE}
 USUAL_BRIDGE = "172.17.0.1"
 """Where Docker puts its bridge when nobody says otherwise."""
 
@@ -103,7 +103,7 @@ def open_platform(settings: Settings, role: str) -> Platform:
 def assemble(settings: Settings, servers: Servers, role: str) -> Platform:
     """Wire a platform over a schema that is up to date, and start nothing."""
     database = Database(
-        servers.database_url, pool_size=POOL_SIZES.get(role, 8), application_name=f"hodei {role}"
+        servers.database_url, pool_size=POOL_SIZES.get(role, POOL_SIZE), application_name=f"hodei {role}"
     )
     return Platform(
         settings=settings,

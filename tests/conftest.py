@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,11 @@ hypothesis.settings.load_profile("hodei")
 SERVERS = os.environ.get("HODEI_TEST_SERVERS", "embedded")
 IN_CI = os.environ.get("CI") == "true"
 REAL_CLUSTER = os.environ.get("HODEI_K8S_TEST") == "1"
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a shell's background; what is started here must hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for _name in [name for name in os.environ if name.startswith("HODEI_") or name == "DATABASE_URL"]:
     del os.environ[_name]  # no test depends on what a developer has set

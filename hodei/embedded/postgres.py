@@ -27,7 +27,7 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # nothing i
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "200",  # as deploy/compose.yaml has it; a process of the platform holds at most 24
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
     "wal_level": "minimal",

@@ -19,19 +19,22 @@ from hodei.storage.transaction import Transaction
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+POOL_SIZE = 8
+NO_CONNECTION_LEFT = ("connection slots are reserved", "too many clients", "too many connections")
+"""How Postgres says so, to whoever is no superuser, at its own limit, and at a role's or a database's."""
 
 
 class Database:
     """Postgres as the platform uses it. Connects when it is first used; safe to share between threads."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, application_name: str = "hodei") -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE, application_name: str = "hodei") -> None:
         self.url = url
         self._deployment: str | None = None
         self.engine = _engine(url, application_name, pool_size=pool_size)
         self._quick = _engine(
             url,
             application_name,
-            pool_size=max(4, pool_size // 2),
+            pool_size=_quick_size(pool_size),
             isolation_level="AUTOCOMMIT",
             more="-c synchronous_commit=off",
         )
@@ -90,6 +93,10 @@ class Database:
         self._quick.dispose()
 
 
+def _quick_size(pool_size: int) -> int:
+    return max(4, pool_size // 2)
+
+
 def _engine(
     url: str,
     application_name: str,
@@ -127,6 +134,11 @@ def _unavailable(error: Exception) -> DatabaseUnavailable:
         getattr(original, "pgcode", None) is not None
     ):  # the server answered: a deadlock, a time-out, its shutdown
         return DatabaseUnavailable(f"The database gave up on this ({first}). Try again.")
+    if any(words in first for words in NO_CONNECTION_LEFT):
+        return DatabaseUnavailable(
+            f"The database has no connection left ({first}). Raise max_connections of Postgres: a process of the platform "
+            f"holds up to {POOL_SIZE + _quick_size(POOL_SIZE)} connections, one that agents call up to twice as many."
+        )
     return DatabaseUnavailable(
         f"The database cannot be reached ({first}). Check that Postgres runs and that HODEI_DATABASE_URL is right."
     )

@@ -126,12 +126,21 @@ class ComposedPlatform:
     def client(self) -> HodeiClient:
         return HodeiClient(self.url(8080), timeout_s=20)
 
+    @property
+    def operators_env(self) -> dict[str, str]:
+        """The surroundings of somebody on this machine who knows where the services and the database are."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HODEI_")}
+        return kept | {
+            "XDG_STATE_HOME": "/nonexistent",
+            "HODEI_URL": self.url(8080),
+            "HODEI_DATABASE_URL": self.database_url,
+        }
+
     def hodei(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """The command line, as somebody on this machine uses it."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HODEI_")}
         return subprocess.run(
-            [sys.executable, "-m", "hodei.cli.main", "--server", self.url(8080), *arguments],
-            env=kept | {"XDG_STATE_HOME": "/nonexistent"},
+            [sys.executable, "-m", "hodei.cli.main", *arguments],
+            env=self.operators_env,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -139,10 +148,13 @@ class ComposedPlatform:
             check=False,
         )
 
+    @property
+    def database_url(self) -> str:
+        return f"postgresql://postgres:postgres@{self.address}:5432/hodei_jobs"
+
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What an operator sees with psql."""
-        url = f"postgresql://postgres:postgres@{self.address}:5432/hodei_jobs"
-        connection = psycopg2.connect(url, connect_timeout=5)
+        connection = psycopg2.connect(self.database_url, connect_timeout=5)
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:

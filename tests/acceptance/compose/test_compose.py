@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from support.composed import HODEI, ComposedPlatform
 from support.containers import docker
+from support.platform import CHECKOUT
 from support.waiting import until
 
 pytestmark = pytest.mark.docker
 
 WITH_SOCKET = {"controller", "beat"}
+E2E_S = 300.0
+"""Within which the whole procedure must be over."""
+
 KNOCK = """\
 import socket, urllib.error, urllib.request
 
@@ -146,6 +154,25 @@ def test_every_target_of_prometheus_is_up_and_its_rules_are_read(composed: Compo
     assert targets() == [(job, "up", "") for job in jobs]
     rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
     assert rules and {rule["health"] for rule in rules} <= {"ok", "unknown"}
+
+
+def test_the_end_to_end_procedure_is_green_on_it(composed: ComposedPlatform, tmp_path: Path) -> None:
+    # when
+    done = subprocess.run(
+        [sys.executable, "-m", "e2e", "all", "--log-files", "elsewhere", "--report", str(tmp_path)],
+        env=composed.operators_env | {"PYTHONPATH": str(CHECKOUT / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=E2E_S,
+        cwd=CHECKOUT,
+        check=False,
+    )
+
+    # then
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["verdict"] == "PASSED." and document["took_s"] < E2E_S
+    assert {"Jobs", "Validation", "Batch"} <= {check["phase"] for check in document["checks"]}
 
 
 def test_jobs_go_on_when_all_of_the_platform_is_restarted(composed: ComposedPlatform) -> None:

@@ -6,10 +6,12 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 from support.core import Core
 
 from hodei.errors import DatabaseUnavailable
+from hodei.storage.database import Database
 
 CUT = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
           WHERE datname = current_database() AND pid <> pg_backend_pid()"""
@@ -34,6 +36,20 @@ def test_connections_that_were_cut_cost_one_call_and_not_one_each(core: Core, da
     for _ in range(5):
         with database.begin() as tx:
             assert tx.scalar("now") is not None
+
+
+def test_a_database_without_a_connection_left_says_so_and_what_to_do(core: Core, database_url: str) -> None:
+    # given
+    core.sql(f'ALTER DATABASE "{make_url(database_url).database}" CONNECTION LIMIT 1')
+    another = Database(database_url)
+
+    # when
+    with pytest.raises(DatabaseUnavailable) as refused, core.platform.database.begin():
+        another.ping()
+
+    # then
+    another.close()
+    assert "no connection left" in refused.value.message and "max_connections" in refused.value.message
 
 
 def test_a_row_that_breaks_a_rule_of_the_schema_is_no_outage(core: Core) -> None:
