@@ -148,8 +148,10 @@ class CeleryCourier:
 
     def close(self) -> None:
         if self._thread is not None:
-            self._put(None)
-            self._thread.join(FLUSH_S)
+            until = time.monotonic() + FLUSH_S
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=FLUSH_S)  # also when there is no room just now
+                self._thread.join(max(0.0, until - time.monotonic()))
             self._thread = None
 
     def _once(self, key: str, action: Callable[[], Any]) -> None:
@@ -166,7 +168,7 @@ class CeleryCourier:
         if not self._put(lambda: self._resting.update({key: run})):
             self._asked.discard(key)
 
-    def _put(self, action: Callable[[], Any] | None) -> bool:
+    def _put(self, action: Callable[[], Any]) -> bool:
         self._ensure_thread()
         try:
             self._waiting.put_nowait(action)
