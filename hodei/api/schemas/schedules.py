@@ -69,13 +69,18 @@ Failures = Annotated[
 
 
 _IS_NULL: dict[str, Any] = {"type": "null"}
-_EITHER: list[Any] = [
-    {"required": ["cron"], "properties": {"cron": _IS_TEXT, "schedule_time": _IS_NULL}},
-    {
-        "required": ["schedule_time"],
-        "properties": {"schedule_time": _IS_TEXT, "cron": _IS_NULL, "start_at": _IS_NULL, "end_at": _IS_NULL},
-    },
-]
+_CRON_ALONE: dict[str, Any] = {
+    "required": ["cron"],
+    "properties": {"cron": _IS_TEXT, "schedule_time": _IS_NULL},
+}
+_TIME_ALONE: dict[str, Any] = {
+    "required": ["schedule_time"],
+    "properties": {"schedule_time": _IS_TEXT, "cron": _IS_NULL},
+}
+_TIME_WITHOUT_BOUNDS: dict[str, Any] = {
+    "required": ["schedule_time"],
+    "properties": {**_TIME_ALONE["properties"], "start_at": _IS_NULL, "end_at": _IS_NULL},
+}
 
 
 def _kept(description: str | None = None) -> Any:
@@ -94,7 +99,7 @@ class TimesIn(In):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [{"oneOf": _EITHER}],
+            "allOf": [{"oneOf": [_CRON_ALONE, _TIME_ALONE]}],
             "examples": [{"cron": "30 2 * * *", "timezone": "Europe/Berlin"}],
         }
     )
@@ -119,7 +124,7 @@ class ScheduleIn(TimesIn):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [{"oneOf": _EITHER}],
+            "allOf": [{"oneOf": [_CRON_ALONE, _TIME_WITHOUT_BOUNDS]}],
             "examples": [
                 {
                     "job_id": "0196a3c4-0000-7000-8000-000000000001",
