@@ -3,7 +3,7 @@
 -- name: provider_upsert_builtin
 INSERT INTO public.provider_configs (id, name, provider_type, status, status_reason, config, priority, max_workers)
 VALUES (:id, :name, :provider_type, 'UNHEALTHY', 'not checked yet', CAST(:config AS jsonb), :priority, :max_workers)
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT DO NOTHING;
 
 -- name: provider_delete_unused
 DELETE FROM public.provider_configs p WHERE id = :id

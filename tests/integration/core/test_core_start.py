@@ -1,0 +1,93 @@
+"""The start of a process: it finds the built-in providers, or writes them, whoever else is at it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from support.servers import Servers
+
+from hodei.bootstrap import open_platform
+from hodei.domain.ids import DOCKER_PROVIDER_ID, PROCESS_PROVIDER_ID
+from hodei.settings import Settings, load_settings
+from hodei.storage import migrate
+
+AT_ONCE = 8
+ROUNDS = 5
+
+
+@pytest.fixture
+def settings(servers: Servers, database_url: str, tmp_path: Path) -> Settings:
+    return load_settings(
+        {},
+        database_url=database_url,
+        redis_url=servers.redis_url,
+        data_dir=tmp_path / "data",
+        log_dir=tmp_path / "logs",
+        secret_key="a key of the tests, long enough",
+        docker_enabled="1",
+        kubernetes_enabled="0",
+        process_enabled=True,
+    )
+
+
+def providers(database_url: str, statement: str = "") -> list[tuple[str, str]]:
+    """Id and name of each, after the statement."""
+    connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"{statement}; SELECT id::text, name FROM provider_configs ORDER BY name")
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def start(settings: Settings) -> None:
+    open_platform(settings, role="test").close()
+
+
+def test_many_that_start_at_once_write_each_built_in_provider_once(
+    settings: Settings, database_url: str
+) -> None:
+    migrate.upgrade(database_url)
+    built_in = [(str(DOCKER_PROVIDER_ID), "docker"), (str(PROCESS_PROVIDER_ID), "process")]
+    for _ in range(ROUNDS):
+        # given
+        assert providers(database_url, "DELETE FROM provider_configs") == []
+        together = threading.Barrier(AT_ONCE)
+
+        def begin(together: threading.Barrier = together) -> None:
+            together.wait(30)
+            start(settings)
+
+        # when
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for begun in [pool.submit(begin) for _ in range(AT_ONCE)]:
+                begun.result()
+
+        # then
+        assert providers(database_url) == built_in
+
+
+def test_a_provider_that_somebody_gave_a_built_in_ones_name_stays(
+    settings: Settings, database_url: str
+) -> None:
+    # given one from when Docker was switched off here
+    migrate.upgrade(database_url)
+    own = str(uuid4())
+    providers(
+        database_url,
+        "INSERT INTO provider_configs (id, name, provider_type, status, config, max_workers) "
+        f"VALUES ('{own}', 'docker', 'docker', 'UNHEALTHY', '{{}}', 1)",
+    )
+
+    # when
+    start(settings)
+
+    # then
+    assert (own, "docker") in providers(database_url)
+    assert str(DOCKER_PROVIDER_ID) not in dict(providers(database_url))
