@@ -134,6 +134,7 @@ class ComposedPlatform:
             "XDG_STATE_HOME": "/nonexistent",
             "HODEI_URL": self.url(8080),
             "HODEI_DATABASE_URL": self.database_url,
+            "HODEI_WORKER_IMAGE": E2E_IMAGE,
         }
 
     def hodei(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
