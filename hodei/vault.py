@@ -5,14 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-
-from cryptography.fernet import Fernet, InvalidToken
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from hodei.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
 
 class Vault:
-    """Encrypts with ``HODEI_SECRET_KEY``. Any text will do as a key; 32 random bytes are what we make ourselves."""
+    """Encrypts with ``HODEI_SECRET_KEY``. Any text will do as a key; 32 random bytes are what we make ourselves.
+
+    The library that encrypts, 7 MB, is loaded with the first secret: most processes never see one.
+    """
 
     def __init__(self, secret_key: str) -> None:
         if len(secret_key) < 16:
@@ -21,7 +27,12 @@ class Vault:
                 field="HODEI_SECRET_KEY",
             )
         self._root = hashlib.sha256(b"hodei-secret-key:" + secret_key.encode()).digest()
-        self._fernet = Fernet(base64.urlsafe_b64encode(self._subkey("secrets-at-rest")))
+
+    @cached_property
+    def _fernet(self) -> Fernet:
+        from cryptography.fernet import Fernet
+
+        return Fernet(base64.urlsafe_b64encode(self._subkey("secrets-at-rest")))
 
     def _subkey(self, purpose: str) -> bytes:
         return hmac.new(self._root, purpose.encode(), hashlib.sha256).digest()
@@ -36,6 +47,8 @@ class Vault:
 
     def decrypt(self, ciphertext: bytes) -> str:
         """The value. Raises ConfigurationError when the key is another one than it was encrypted with."""
+        from cryptography.fernet import InvalidToken
+
         try:
             return self._fernet.decrypt(bytes(ciphertext)).decode()
         except InvalidToken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -184,12 +185,14 @@ def _check(kind: str) -> None:
 def _run(module: str, *given: Any) -> None:
     """Calls the module's ``run``; what it returns, if anything, is the exit code.
 
-    A server's environment and memory hold what no job on this machine may read.
+    A server's environment and memory hold what no job on this machine may read. It prints no tables: structlog, which would
+    load rich where it finds it (5 MB), finds none.
     """
     from hodei_agent.linux import make_undumpable, wipe_environment
 
     make_undumpable()
     wipe_environment(SECRET_VARIABLES)
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     with _said_in_a_sentence():
         raise typer.Exit(import_module(module).run(*given) or 0)
 
