@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 from hodei_agent.protocol import PROTOCOL_VERSION
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from werkzeug.routing import BaseConverter
 
 from hodei import __version__
 from hodei.api.listeners import AGENT_PREFIX
@@ -44,6 +45,12 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+class PipelineConverter(BaseConverter):
+    """Whatever is no address of its own beside the pipelines' is taken for an id."""
+
+    regex = r"(?!schema$)[^/]+"
+
+
 class DescribedApp(OpenAPI):
     """A Flask app whose description is made when it is first asked for."""
 
@@ -57,6 +64,7 @@ class DescribedApp(OpenAPI):
             validation_error_model=Problem,
         )
         self.url_map.merge_slashes = False
+        self.url_map.converters["pipeline"] = PipelineConverter
         self._has_token = has_token
         self._models: dict[type[BaseModel], str] = {}
 

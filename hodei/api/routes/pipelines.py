@@ -71,13 +71,13 @@ def get_schema() -> Response:
     return Response(to_json(file_schema()), content_type="application/schema+json")
 
 
-@routes.route_of("GET", "/pipelines/<pipeline_id>", {200: Pipeline})
+@routes.route_of("GET", "/pipelines/<pipeline:pipeline_id>", {200: Pipeline})
 def get_pipeline(path: PipelinePath) -> Response:
     """Look at a pipeline"""
     return json_response(read.get_pipeline(platform(), path.pipeline_id))
 
 
-@routes.route_of("PATCH", "/pipelines/<pipeline_id>", {200: Pipeline}, problems=(409,))
+@routes.route_of("PATCH", "/pipelines/<pipeline:pipeline_id>", {200: Pipeline}, problems=(409,))
 def change_pipeline(path: PipelinePath, body: PipelineChange) -> Response:
     """Change a pipeline
 
@@ -88,7 +88,7 @@ def change_pipeline(path: PipelinePath, body: PipelineChange) -> Response:
     return json_response(changed)
 
 
-@routes.route_of("DELETE", "/pipelines/<pipeline_id>", {204: _DELETED}, problems=(409,))
+@routes.route_of("DELETE", "/pipelines/<pipeline:pipeline_id>", {204: _DELETED}, problems=(409,))
 def delete_pipeline(path: PipelinePath) -> Response:
     """Delete a pipeline with its runs, none of which is going"""
     change.delete_pipeline(platform(), path.pipeline_id, actor=OPERATOR)
@@ -97,7 +97,7 @@ def delete_pipeline(path: PipelinePath) -> Response:
 
 @routes.route_of(
     "POST",
-    "/pipelines/<pipeline_id>/runs",
+    "/pipelines/<pipeline:pipeline_id>/runs",
     {201: described(WholeRun, headers=_location("run"))},
     problems=(409,),
 )
@@ -114,7 +114,9 @@ def start_run(header: OnceHeader, path: PipelinePath, body: RunIn) -> Response:
     return json_response(run, 201, headers={"Location": f"{read.RUNS}/{run['id']}"})
 
 
-@routes.route_of("GET", "/pipelines/<pipeline_id>/runs", {200: described(PipelineRunList, headers=LINK)})
+@routes.route_of(
+    "GET", "/pipelines/<pipeline:pipeline_id>/runs", {200: described(PipelineRunList, headers=LINK)}
+)
 def list_runs(path: PipelinePath, query: RunsQuery) -> Response:
     """List a pipeline's runs"""
     status = None if query.status is None else str(query.status)

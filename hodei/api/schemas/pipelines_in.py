@@ -44,6 +44,19 @@ _EITHER: dict[str, Any] = {
 }
 """Inside ``allOf``, where generators of clients do not take the alternatives for classes of their own."""
 
+_WITH_OR_WITHOUT_JOBS: dict[str, Any] = {
+    "oneOf": [
+        {"required": ["jobs"], "properties": {"jobs": {"type": "array"}}},
+        {
+            "properties": {
+                "jobs": {"type": "null"},
+                "params": {"maxProperties": 0},
+                "max_parallel": {"type": "null"},
+            }
+        },
+    ]
+}
+
 
 def _params(value: dict[str, Any]) -> dict[str, Any]:
     for name in value:
@@ -149,6 +162,7 @@ class PipelineIn(In):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "allOf": [_WITH_OR_WITHOUT_JOBS],
             "examples": [
                 {
                     "name": "release",
@@ -168,7 +182,7 @@ class PipelineIn(In):
                         },
                     ],
                 }
-            ]
+            ],
         }
     )
 

@@ -30,6 +30,26 @@ BEYOND_SCHEMAS = {
 }
 
 
+WAITS = ("wait", "wait_s")
+PATIENCE_S = 0.1
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Answers that may be waited for, or followed, are not: in real time that would take longer than all others together."""
+    del kwargs
+    known = case.operation.query
+    query = case.query if isinstance(case.query, dict) else {}
+    for name in WAITS:
+        wanted = query.get(name)
+        if name in known and (wanted is None or (isinstance(wanted, (int, float)) and wanted > PATIENCE_S)):
+            query[name] = PATIENCE_S
+    if query.get("follow") in (True, 1, "1", "true"):
+        query["follow"] = "0"
+    if query:
+        case.query = query
+
+
 @schemathesis.serializer(FRAMES_CONTENT_TYPE)
 def frames(_context: Any, value: Any) -> bytes:
     """Frames are bytes; what is not is sent as text, to be refused."""

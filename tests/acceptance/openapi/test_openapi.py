@@ -18,30 +18,23 @@ from support.servers import Servers, fresh_database
 HERE = Path(__file__).parent
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 TOKEN = "the operator's, in these tests"
-SEED, EXAMPLES, BUDGET_S = 20260801, 8, 25
+SEED = 20260801
 AGENTS = "^/api/v1/agent/"
-WAITING = r"(/pipelines/schema|/logs|/follow|/execute|/inbox|/workers|/\{job_id\}|/\{run_id\})$"
-"""Answers that may be waited for, in real time, for longer than all the others take together; and one that is an id, too."""
 LARGE = r"/(jobs|batch|pipelines|\{pipeline_id\})$"
-"""Bodies for which schemathesis takes minutes to think of all that could be wrong."""
+"""Bodies for which schemathesis takes minutes to think of all that could be wrong: they get fewer, random ones."""
+ALL_PHASES = ("--phases", "examples,coverage,fuzzing", "--max-examples", "8")
+TOLD = ("--exclude-method", "GET")
 PARTS = {
-    "what the orchestrator is asked": (
-        "orchestrator",
-        "--include-method",
-        "GET",
-        "--exclude-path-regex",
-        WAITING,
+    "what the orchestrator is asked": ("orchestrator", *ALL_PHASES, "--include-method", "GET"),
+    "what the orchestrator is told": ("orchestrator", *ALL_PHASES, *TOLD, "--exclude-path-regex", LARGE),
+    "what the orchestrator is told at length": (
+        *("orchestrator", "--phases", "fuzzing", "--max-examples", "5"),
+        *(*TOLD, "--include-path-regex", LARGE),
     ),
-    "what the orchestrator is told": (
-        "orchestrator",
-        "--exclude-method",
-        "GET",
-        "--exclude-path-regex",
-        LARGE,
-    ),
-    "the scheduler": ("scheduler",),
-    "the worker manager": ("worker-manager", "--exclude-path-regex", WAITING),
+    "the scheduler": ("scheduler", *ALL_PHASES),
+    "the worker manager": ("worker-manager", *ALL_PHASES),
 }
+STATEFUL = ("--phases", "stateful", "--max-examples", "20")
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +48,14 @@ def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
             yield started
 
 
-def hold_to_its_description(platform: RunningPlatform, service: str, token: str, *options: str) -> None:
-    """Asks the service what its description allows and what it does not. Fails with what was found."""
+def hold_to_its_description(platform: RunningPlatform, service: str, token: str, *options: str) -> str:
+    """Asks the service what its description allows and what it does not. Fails with what was found; the report."""
     address = platform.service_url(service)
-    limits = ["--seed", str(SEED), "--max-examples", str(EXAMPLES), "--max-time", str(BUDGET_S)]
     done = subprocess.run(
         [
             *(SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml"),
-            *("run", f"{address}/openapi.json", "--no-color", "--generation-database", "none", *limits),
-            *("--header", f"Authorization: Bearer {token}", *options),
+            *("run", f"{address}/openapi.json", "--no-color", "--generation-database", "none"),
+            *("--seed", str(SEED), "--header", f"Authorization: Bearer {token}", *options),
         ],
         cwd=platform.folder,
         env=os.environ | {"PYTHONPATH": str(HERE)},
@@ -73,18 +65,25 @@ def hold_to_its_description(platform: RunningPlatform, service: str, token: str,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
-    selected, tested = (
-        int(found) for found in re.search(r"Selected: (\d+)(?:.|\n)*?Tested: (\d+)", done.stdout).groups()
-    )
-    assert tested == selected, done.stdout
     assert platform.processes["serve"].poll() is None
+    return done.stdout
+
+
+def assert_all_were_tested(report: str) -> None:
+    selected, tested = re.search(r"Selected: (\d+)(?:.|\n)*?Tested: (\d+)", report).groups()
+    assert tested == selected, report
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_service_does_what_its_description_says(platform: RunningPlatform, part: str) -> None:
     service, *selection = PARTS[part]
 
-    hold_to_its_description(platform, service, TOKEN, *selection)
+    assert_all_were_tested(hold_to_its_description(platform, service, TOKEN, *selection))
+
+
+@pytest.mark.parametrize("service", ["orchestrator", "scheduler", "worker-manager"])
+def test_what_one_answer_names_is_asked_for_next(platform: RunningPlatform, service: str) -> None:
+    assert "Scenarios:" in hold_to_its_description(platform, service, TOKEN, *STATEFUL)
 
 
 def test_the_agents_part_does_so_for_a_worker_with_a_session(platform: RunningPlatform) -> None:
@@ -104,4 +103,8 @@ def test_the_agents_part_does_so_for_a_worker_with_a_session(platform: RunningPl
     )
     assert begun.status_code == 200
 
-    hold_to_its_description(platform, "worker-manager", session, "--include-path-regex", AGENTS)
+    report = hold_to_its_description(
+        platform, "worker-manager", session, *ALL_PHASES, "--include-path-regex", AGENTS
+    )
+
+    assert_all_were_tested(report)
