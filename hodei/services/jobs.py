@@ -37,14 +37,9 @@ def error_view(code: str | None, message: str | None, job_id: UUID) -> dict[str,
     }
 
 
-def job_view(row: Row) -> dict[str, Any]:
-    """A job in the shape of ``docs/reference/http.md``."""
-    spec = JobSpec.from_json(row.spec)
-    state = JobState(row.state)
-    base = f"/api/v1/jobs/{row.id}"
+def definition_view(spec: JobSpec) -> dict[str, Any]:
+    """What a job does and what it needs for it, as it is shown; secrets by name only."""
     return {
-        "id": row.id,
-        "name": row.name,
         "command": spec.command,
         "script": spec.script,
         "args": list(spec.args) if spec.args is not None else None,
@@ -59,6 +54,19 @@ def job_view(row: Row) -> dict[str, Any]:
         "grace_s": spec.grace_s,
         "retries": spec.retries,
         "retry_on": list(spec.retry_on),
+        "timeouts": spec.timeouts.to_json(),
+    }
+
+
+def job_view(row: Row) -> dict[str, Any]:
+    """A job in the shape of ``docs/reference/http.md``."""
+    spec = JobSpec.from_json(row.spec)
+    state = JobState(row.state)
+    base = f"/api/v1/jobs/{row.id}"
+    return {
+        "id": row.id,
+        "name": row.name,
+        **definition_view(spec),
         "priority": row.priority,
         "labels": row.labels,
         "pipeline_id": row.pipeline_id,
@@ -66,7 +74,6 @@ def job_view(row: Row) -> dict[str, Any]:
         "pipeline_node": row.pipeline_node,
         "schedule_id": row.schedule_id,
         "scheduled_for": row.scheduled_for,
-        "timeouts": spec.timeouts.to_json(),
         "status": state.value.lower(),
         "status_code": state.code,
         "held": row.held,

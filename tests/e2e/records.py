@@ -10,24 +10,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+from support.contract import PUBLIC_TABLES, SAGA_STEPS, SAGAS_OF_A_JOB
+
 from e2e.ledger import Ledger, Off, equal, within
 from e2e.system import System
 
-PUBLIC_TABLES = [
-    "domain_events",
-    "job_log_files",
-    "jobs",
-    "outbox_events",
-    "provider_configs",
-    "saga_audit_events",
-    "saga_steps",
-    "sagas",
-    "workers",
-]
-SAGA_STEPS = {
-    "PROVISIONING": ["ValidateProviderCapacity", "RegisterWorker", "CreateInfrastructure", "PublishProvisionedEvent"],
-    "EXECUTION": ["ValidateJob", "AssignWorker", "ExecuteJob", "CompleteJob"],
-}  # fmt: skip
 GONE_WITHIN_S = 5.0
 SAGA_ENDS_WITHIN_S = 5.0
 """A very short job ends while the step that announces its worker is still being written down."""
@@ -116,7 +103,7 @@ def _sagas(system: System, job: Submitted) -> str:
         return [] if any(state in ("PENDING", "IN_PROGRESS") for *_, state in rows) else rows
 
     sagas = within(SAGA_ENDS_WITHIN_S, "the end of its sagas", ended)
-    equal("sagas", [row[1:] for row in sagas], [(kind, "COMPLETED") for kind in SAGA_STEPS])
+    equal("sagas", [row[1:] for row in sagas], [(kind, "COMPLETED") for kind in SAGAS_OF_A_JOB])
     for saga_id, kind, _ in sagas:
         steps = system.sql(
             "SELECT step_name, state FROM saga_steps WHERE saga_id = %s ORDER BY step_order", saga_id
@@ -129,7 +116,7 @@ def _sagas(system: System, job: Submitted) -> str:
         )
         equal(f"audit of {kind}", [line for line, _ in audit], list(_audit(SAGA_STEPS[kind])))
         _grows([at for _, at in audit])
-    return "; ".join(f"{kind}: {', '.join(steps)}" for kind, steps in SAGA_STEPS.items())
+    return "; ".join(f"{kind}: {', '.join(SAGA_STEPS[kind])}" for kind in SAGAS_OF_A_JOB)
 
 
 def _audit(steps: list[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pytest_celery import CeleryTestContainer, CeleryWorkerContainer, RedisConta
 from hodei.client.client import HodeiClient
 from hodei.client.shapes import Job
 from hodei.queue.names import STEPS, key_prefix
-from support.contract_checks import SAGA_STEPS
+from support.contract import SAGA_STEPS, SAGAS_OF_A_JOB
 from support.waiting import until
 
 PLATFORM_IMAGE = "hodei-jobs:e2e-test"
@@ -30,10 +30,10 @@ FAKE_PROVIDER_ID = UUID("f4cef4ce-f4ce-f4ce-f4ce-f4cef4cef4ce")
 EVENTS_OF_A_JOB = ["JobCreated", "JobAssigned", "JobAccepted", "JobStatusChanged", "JobStatusChanged"]
 AUDIT_OF_A_JOB = [
     (saga_type, "COMPLETED", event, step)
-    for saga_type, steps in SAGA_STEPS.items()
+    for saga_type in SAGAS_OF_A_JOB
     for event, step in [
         ("SagaStarted", None),
-        *((event, step) for step in steps for event in ("StepStarted", "StepCompleted")),
+        *((event, step) for step in SAGA_STEPS[saga_type] for event in ("StepStarted", "StepCompleted")),
         ("SagaCompleted", None),
     ]
 ]

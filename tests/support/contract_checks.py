@@ -9,29 +9,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+from support.contract import PUBLIC_TABLES, SAGA_STEPS
 from support.platform import RunningPlatform
 from support.waiting import until
 
-PUBLIC_TABLES = [
-    "domain_events",
-    "job_log_files",
-    "jobs",
-    "outbox_events",
-    "provider_configs",
-    "saga_audit_events",
-    "saga_steps",
-    "sagas",
-    "workers",
-]
-SAGA_STEPS = {
-    "PROVISIONING": [
-        "ValidateProviderCapacity",
-        "RegisterWorker",
-        "CreateInfrastructure",
-        "PublishProvisionedEvent",
-    ],
-    "EXECUTION": ["ValidateJob", "AssignWorker", "ExecuteJob", "CompleteJob"],
-}
 GONE_WITHIN_S = 5.0
 
 

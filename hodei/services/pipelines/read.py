@@ -12,7 +12,7 @@ from hodei.domain.pipeline_graph import Matrix
 from hodei.domain.states import JobState
 from hodei.errors import NotFound
 from hodei.ports import Platform
-from hodei.services.jobs import LOOK_EVERY_S, error_view
+from hodei.services.jobs import LOOK_EVERY_S, definition_view, error_view
 from hodei.services.paging import Page, decode, page_of
 from hodei.storage.transaction import Row, Transaction
 
@@ -58,30 +58,15 @@ def pipeline_view(row: Row) -> dict[str, Any]:
 
 
 def _job_view(job: JobTemplate) -> dict[str, Any]:
-    spec = job.spec
     return {
         "key": job.key,
         "needs": list(job.needs),
         "when": job.when.value,
         "matrix": None if job.matrix is None else _matrix_view(job.matrix),
         "name": job.name,
-        "command": spec.command,
-        "script": spec.script,
-        "args": None if spec.args is None else list(spec.args),
-        "image": spec.image,
-        "env": spec.env,
-        "secret_env": list(spec.secret_names),
-        "provider": spec.provider,
-        "required_labels": spec.required_labels,
-        "cpu": spec.cpu,
-        "memory": spec.memory_bytes,
-        "timeout_s": spec.timeout_s,
-        "grace_s": spec.grace_s,
-        "retries": spec.retries,
-        "retry_on": list(spec.retry_on),
+        **definition_view(job.spec),
         "priority": job.priority,
         "labels": job.labels,
-        "timeouts": spec.to_json()["timeouts"],
     }
 
 

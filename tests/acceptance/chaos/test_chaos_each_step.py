@@ -15,34 +15,8 @@ from support.chaos_arena import SCALED, Arena, open_arena
 from support.chaos_docker import signal_if_same
 from support.chaos_hold import Holder, Place
 from support.chaos_witness import Witness, read_witness
+from support.contract import SAGA_STEPS
 from support.waiting import until
-
-STEPS = {
-    "PROVISIONING": [
-        "ValidateProviderCapacity",
-        "RegisterWorker",
-        "CreateInfrastructure",
-        "PublishProvisionedEvent",
-    ],
-    "EXECUTION": ["ValidateJob", "AssignWorker", "ExecuteJob", "CompleteJob"],
-    "CANCELLATION": ["ValidateCancellation", "NotifyWorker", "UpdateJobState", "ReleaseWorker"],
-    "TIMEOUT": ["ValidateTimeout", "TerminateWorker", "MarkJobFailed", "ReleaseWorker"],
-    "RECOVERY": [
-        "CheckWorkerConnectivity",
-        "TerminateOldWorker",
-        "ProvisionNewWorker",
-        "TransferJob",
-        "CancelOldWorker",
-    ],
-    "CLEANUP": [
-        "IdentifyUnhealthyWorkers",
-        "IdentifyOrphanedJobs",
-        "CleanupUnhealthyWorkers",
-        "ResetOrphanedJobs",
-        "PublishCleanupMetrics",
-    ],
-}
-"""As the contract has them."""
 
 UNDOINGS = [
     ("PROVISIONING", "CreateInfrastructure"),
@@ -64,7 +38,7 @@ ENDED_WITHIN_S = 180.0
 GONE_WITHIN_S = 60.0
 TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "TIMEOUT"}
 
-PLACES = [(saga, step, "COMPLETED") for saga, steps in STEPS.items() for step in steps]
+PLACES = [(saga, step, "COMPLETED") for saga, steps in SAGA_STEPS.items() for step in steps]
 PLACES += [(saga, step, "COMPENSATED") for saga, step in UNDOINGS]
 
 

@@ -16,7 +16,7 @@ import pytest
 from celery.app.control import Inspect
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
 from support.containered import Broker, ContaineredPlatform
-from support.contract_checks import SAGA_STEPS
+from support.contract import SAGA_STEPS
 from support.waiting import until
 
 from hodei.queue import names
