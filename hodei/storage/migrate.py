@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,12 @@ def upgrade(url: str) -> bool:
     engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
     try:
         with engine.connect() as connection:
-            if _state(connection) == "current":
-                return False
+            with suppress(SchemaMismatch):  # what is seen without the lock may be half of a migration
+                if _state(connection) == "current":
+                    return False
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+            connection.commit()  # a transaction goes on believing that what it looked for in vain is not there
             try:
                 return _upgrade_locked(connection)
             finally:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 from psycopg2 import sql
+from sqlalchemy import create_engine, text
 from support.core_processes import migrate_there
 from support.servers import Servers, drop_database, with_driver
+from support.waiting import until
 
 from hodei.errors import DatabaseUnavailable, SchemaMismatch
 from hodei.storage import migrate
@@ -72,6 +75,34 @@ def test_three_processes_that_migrate_at_once_make_one_schema(empty: str) -> Non
     # then
     assert sorted(answers) == [False, False, True]
     assert len(run(empty, "SELECT 1 FROM hodei.deployment")) == 1
+
+
+SMALL = f"""
+CREATE SCHEMA hodei;
+CREATE TABLE hodei.schema_version (version_num text);
+INSERT INTO hodei.schema_version VALUES ('{migrate.revisions()[-1]}');
+CREATE TABLE public.jobs (id int);
+"""
+"""What a migration leaves, as far as its end is looked at: so little that Postgres tells nobody else at once."""
+
+
+def test_who_waited_for_another_ones_migration_finds_it_done(empty: str) -> None:
+    # given somebody who has found nothing and waits for his turn
+    engine = create_engine(with_driver(empty))
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
+        connection.execute(text(f"SELECT pg_advisory_lock({migrate.LOCK_KEY})"))
+        other = pool.submit(migrate.upgrade, with_driver(empty))
+        until(lambda: run(empty, waiting), what="the other one waiting")
+
+        # when
+        connection.execute(text(SMALL))
+        connection.commit()
+        connection.execute(text(f"SELECT pg_advisory_unlock({migrate.LOCK_KEY})"))
+
+        # then
+        assert other.result(60) is False
+    engine.dispose()
 
 
 def test_a_database_that_is_not_up_to_date_says_which_command_helps(empty: str) -> None:
