@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg2
@@ -38,10 +39,21 @@ def test_connections_that_were_cut_cost_one_call_and_not_one_each(core: Core, da
             assert tx.scalar("now") is not None
 
 
-def test_a_database_without_a_connection_left_says_so_and_what_to_do(core: Core, database_url: str) -> None:
+@pytest.fixture
+def limited_url(core: Core, database_url: str) -> Iterator[str]:
+    """The database's, for somebody to whom limits apply: for no superuser."""
+    if core.sql("SHOW is_superuser")[0].is_superuser == "off":
+        yield database_url
+        return
+    core.sql("CREATE ROLE limited LOGIN")
+    yield make_url(database_url).set(username="limited").render_as_string(hide_password=False)
+    core.sql("DROP ROLE limited")
+
+
+def test_a_database_without_a_connection_left_says_so_and_what_to_do(core: Core, limited_url: str) -> None:
     # given
-    core.sql(f'ALTER DATABASE "{make_url(database_url).database}" CONNECTION LIMIT 1')
-    another = Database(database_url)
+    core.sql(f'ALTER DATABASE "{make_url(limited_url).database}" CONNECTION LIMIT 1')
+    another = Database(limited_url)
 
     # when
     with pytest.raises(DatabaseUnavailable) as refused, core.platform.database.begin():
