@@ -9,7 +9,7 @@ from support.core_cancel import AgentOf, pass_time, running, saga_states, settle
 from hodei.domain.job import Timeouts
 from hodei.errors import StaleAttempt
 from hodei.providers.contract import ProviderError
-from hodei.services import deadlines
+from hodei.services import cleanup, deadlines
 
 
 def overdue(core: Core, seconds: float) -> None:
@@ -96,6 +96,28 @@ def test_a_result_that_comes_while_the_worker_is_being_ended_wins(core: Core) ->
     # then
     assert core.job(job_id).state == "SUCCEEDED"
     assert saga_states(core, job_id) == dict.fromkeys(["PROVISIONING", "EXECUTION", "TIMEOUT"], "COMPLETED")
+
+
+def test_a_job_out_of_its_time_whose_worker_is_ended_has_not_lost_it(core: Core) -> None:
+    # given a TIMEOUT that has ended the worker, and whose controller died before it ended the attempt
+    core.provider("here")
+    open_the_door(core)
+    job_id, worker_id, _ = running(core, **LIMITS["ERR_1005"])
+    overdue(core, 60)
+    pass_time(core, 60)
+    assert deadlines.start_timeouts(core.platform) == 1
+    with core.database.begin() as tx:
+        tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="its job ran out of time")
+    core.deliver(("destroy", worker_id))
+    assert core.worker(worker_id).state == "TERMINATED"
+
+    # when the clock looks for attempts without a worker
+    assert cleanup.sweep(core.platform) == 0
+    settle(core)
+
+    # then it has its one end, and no other attempt
+    job = core.job(job_id)
+    assert (job.state, job.error_code, job.attempts) == ("TIMEOUT", "ERR_1005", 1)
 
 
 def test_an_agent_that_is_back_ends_its_job_itself_and_a_later_silence_counts_again(core: Core) -> None:
