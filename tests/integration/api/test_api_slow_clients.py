@@ -60,6 +60,16 @@ def everything(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def is_let_in(port: int) -> bool:
+    """Whether there is a place. While requests hold them all, nobody is given up for somebody new."""
+    with connect(port) as connection:
+        try:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return everything(connection).startswith(b"HTTP/1.1 200 ")
+        except ConnectionError:
+            return False
+
+
 @contextlib.contextmanager
 def dripping(opened: Callable[[int], socket.socket], count: int, first: bytes) -> Iterator[None]:
     """So many connections that send ``first`` and then a byte now and then, and come back when they are cut."""
@@ -275,6 +285,7 @@ def test_places_are_counted_rightly_however_connections_come_and_go(serve):
             for connection in held:  # while some of them are being given up
                 with contextlib.suppress(OSError):
                     connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            until(lambda: is_let_in(port), what="a place that no unanswered request holds")
             assert_health_is_quick(port)
     until(lambda: descriptors(served.process.pid) <= at_rest, what="the end of all connections")
     with contextlib.ExitStack() as stack:  # and an address has its three quarters again, and no more
