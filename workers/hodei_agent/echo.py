@@ -14,6 +14,11 @@ MEMORY_BYTES = 2 * 1024 * 1024
 LIMIT_BYTES = 64 * 1024 * 1024
 WRITE_BYTES = 256 * 1024
 STUCK_AFTER_S = 2.0
+GIVE_WAY_BYTES = 16 * 1024 * 1024
+GIVE_WAY_S = 0.05
+PACE_BYTES_PER_S = 4_000_000
+"""Whoever reads our stdout works on the same machine: dockerd takes longer over a line than the shell that printed it. A copy
+can come later, so while the job prints it is written at this pace, until it is 16 MiB behind or nothing was printed for 50 ms."""
 
 
 class Echo:
@@ -21,7 +26,7 @@ class Echo:
 
     Nobody waits here: what is not read yet waits on disk, in `folder`. At 64 MiB of it :meth:`is_ready` asks to wait for
     as long as the reader reads. One that made no progress for 2 s is given up until it moves again, and what finds no
-    room then is left out; a closed stdout is ignored.
+    room then is left out; a closed stdout is ignored. While the job prints much the copy gives way to it.
     """
 
     def __init__(self, folder: str) -> None:
@@ -30,6 +35,8 @@ class Echo:
         self._descriptors: deque[int] = deque()
         self._unwritten_bytes = 0
         self._progress_at = 0.0
+        self._put_at = 0.0
+        self._finished = False
         self._rest: dict[int, bytes] = {}
         self._ended = False
         # Started before the job is: a job that uses up its processes leaves us none for a thread.
@@ -58,6 +65,9 @@ class Echo:
             if rest:
                 self._enqueue(stream, rest)
         self._rest.clear()
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
 
     def wait_written(self, timeout_s: float) -> bool:
         """Wait until all was written. False when it was not in time, or the reader makes no progress."""
@@ -82,10 +92,13 @@ class Echo:
                 return
             if not self._unwritten_bytes:
                 self._progress_at = time.monotonic()
+            self._put_at = time.monotonic()
             try:
                 self._backlog.append(data)
             except OSError:  # The disk is full: the log itself is what the room is for.
-                return
+                if self._unwritten_bytes > GIVE_WAY_BYTES:
+                    return
+                self._backlog.keep(data)
             self._descriptors.append(1 if stream == STDOUT else 2)
             self._unwritten_bytes += len(data)
             self._changed.notify_all()
@@ -114,3 +127,13 @@ class Echo:
                     self._progress_at = time.monotonic()
                     if not self._unwritten_bytes:
                         self._changed.notify_all()
+                    self._give_way(done / PACE_BYTES_PER_S)
+
+    def _give_way(self, pause_s: float) -> None:
+        until = time.monotonic() + pause_s
+        while not (self._finished or self._ended) and self._unwritten_bytes < GIVE_WAY_BYTES:
+            now = time.monotonic()
+            wait_s = min(until, self._put_at + GIVE_WAY_S) - now
+            if wait_s <= 0:
+                return
+            self._changed.wait(wait_s)

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from hodei_agent.burst import Burst
 from hodei_agent.intake import Intake
 from hodei_agent.protocol import STDERR, STDOUT
 
@@ -24,6 +25,11 @@ DRAIN_FIRST_S = 0.03
 """For so long a burst is only read."""
 BURST_PAUSE_S = 0.001
 """A burst is over when nothing came for so long."""
+MOST_LULLS = 4
+"""Or when so many reads in succession gave little: what is left of a write that did not fit is no end yet."""
+AWAKE_S = 0.0001
+"""For so long one looks for more without sleeping, where there is another processor for the job: being woken takes as long as
+the job needs to fill its pipe."""
 TURN_S = 0.002
 """After so much work the main loop looks at signals and messages: an end is noticed when it comes."""
 BUSY_S = 0.01
@@ -46,6 +52,15 @@ class Block(NamedTuple):
     busy: bool
 
 
+class Moved(NamedTuple):
+    """What is still in the burst: as a block, but for its data."""
+
+    stream: int
+    size: int
+    read_at: float
+    busy: bool
+
+
 class Pipe:
     """One end of ours, and what to expect of it."""
 
@@ -62,8 +77,8 @@ class Pipe:
 class Pipes:
     """Reads what the job writes and feeds it to the intake, never waiting for more than a millisecond.
 
-    Of a burst, up to `burst_bytes` (32 MiB at most) are read before any of it is worked on. When the intake is not ready
-    and that much waits, the pipes are left alone and the job waits at its next write.
+    Of a burst, up to `burst_bytes` (32 MiB at most) are taken before any of it is worked on: moved at first, and read when it
+    pauses. When the intake is not ready and that much waits, the pipes are left alone and the job waits at its next write.
     """
 
     def __init__(self, intake: Intake, memory_limit_bytes: int | None = None) -> None:
@@ -73,6 +88,9 @@ class Pipes:
         self._pipes: list[Pipe] = []
         self._poller = select.poll()
         self._blocks: deque[Block] = deque()
+        self._burst = Burst()
+        self._moved: list[Moved] = []
+        self._awake_s = AWAKE_S if len(os.sched_getaffinity(0)) > 1 else 0.0
         self._waiting_bytes = 0
         self.is_muted = False
         """What is read from now on is thrown away."""
@@ -105,20 +123,19 @@ class Pipes:
         """Read what is there, and feed the intake. Whether anything was read."""
         began = now = time.monotonic()
         was_read = is_burst = False
+        lulls = 0
         while True:
             size = self._read_all(now)
             was_read = was_read or size > 0
             is_burst = is_burst or size >= BURST_FROM_BYTES
             now = time.monotonic()
-            if (
-                is_burst
-                and self._blocks
-                and not self.is_full
-                and now < self._blocks[0].read_at + DRAIN_FIRST_S
-            ):
-                if size >= SMALL_READ_BYTES or (not size and self._poller.poll(BURST_PAUSE_S * 1000)):
+            if is_burst and not self.is_full and self._is_within_burst(now):
+                lulls = 0 if size >= SMALL_READ_BYTES else lulls + 1
+                if lulls <= MOST_LULLS if size else self._more_comes():
                     continue
+                self._read_moved()
                 return was_read
+            self._read_moved()
             while self._feed_one(now):
                 now = time.monotonic()
                 if now >= began + TURN_S:
@@ -140,6 +157,7 @@ class Pipes:
                 left_bytes -= size
             if pipe in self._pipes:
                 self._close(pipe)
+        self._read_moved()
         while self._blocks:
             self._feed(now)
 
@@ -153,26 +171,57 @@ class Pipes:
             size += some if some != SMALL_READ_BYTES else some + self._read(pipe, now)
         return size
 
+    def _is_within_burst(self, now: float) -> bool:
+        first = self._blocks or self._moved
+        return bool(first) and now < first[0].read_at + DRAIN_FIRST_S
+
+    def _more_comes(self) -> bool:
+        until = time.monotonic() + self._awake_s
+        while time.monotonic() < until:
+            if self._poller.poll(0):
+                return True
+            os.sched_yield()
+        return bool(self._poller.poll(BURST_PAUSE_S * 1000))
+
     def _read(self, pipe: Pipe, now: float) -> int:
         if pipe.held_until is not None and now >= pipe.held_until:
             pipe.held_until = None
+        block = b""
+        size: int | None = None
         try:
-            block = os.read(pipe.descriptor, pipe.read_bytes)
+            if (self._moved or pipe.read_bytes == LARGE_READ_BYTES) and not self.is_muted:
+                size = self._burst.take(pipe.descriptor)
+            if size is None:
+                self._read_moved()
+                block = os.read(pipe.descriptor, pipe.read_bytes)
         except BlockingIOError:
             return 0
-        if not block:
+        size = len(block) if size is None else size
+        if not size:
             self._close(pipe)
             return 0
-        size = len(block)
         pipe.read_bytes = LARGE_READ_BYTES if size >= SMALL_READ_BYTES else SMALL_READ_BYTES
         is_busy = now - pipe.last_read_at < BUSY_S and size <= pipe.hold_off_bytes
         pipe.last_read_at = now
         if is_busy and all(other.held_until is None for other in self._pipes if other is not pipe):
             pipe.held_until = now + HOLD_OFF_S
         if not self.is_muted:
-            self._blocks.append(Block(pipe.stream, block, now, pipe.held_until is not None))
+            is_held = pipe.held_until is not None
+            if block:
+                self._blocks.append(Block(pipe.stream, block, now, is_held))
+            else:
+                self._moved.append(Moved(pipe.stream, size, now, is_held))
             self._waiting_bytes += size
         return size
+
+    def _read_moved(self) -> None:
+        """The burst pauses, or has lasted long enough: copy what was moved, in pieces, and give its pipes back."""
+        for stream, size, read_at, busy in self._moved:
+            for start in range(0, size, LARGE_READ_BYTES):
+                data = self._burst.read(min(LARGE_READ_BYTES, size - start))
+                self._blocks.append(Block(stream, data, read_at, busy))
+        self._moved.clear()
+        self._burst.close()
 
     def _feed_one(self, now: float) -> bool:
         if not self._blocks or not self._intake.is_ready():

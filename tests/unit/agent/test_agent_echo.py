@@ -71,6 +71,62 @@ def test_at_its_limit_it_asks_to_wait_for_a_slow_reader_but_not_for_one_that_is_
     echo.end()
 
 
+def test_while_the_job_prints_the_copy_gives_way_and_all_of_it_comes_at_the_end(
+    tmp_path: Path, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a job that never pauses, and a copy that has had its share for the next hours
+    monkeypatch.setattr(echo_module, "GIVE_WAY_S", 3600.0)
+    monkeypatch.setattr(echo_module, "PACE_BYTES_PER_S", 0.001)
+    echo = Echo(str(tmp_path))
+    echo.put(STDOUT, b"first\n")
+    assert read(reader, 6) == b"first\n"
+    # when
+    echo.put(STDOUT, b"later\n")
+    # then
+    assert not echo.wait_written(0.3)
+    os.set_blocking(reader, False)
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
+    # when
+    echo.finish()
+    # then
+    assert echo.wait_written(10.0)
+    assert os.read(reader, 100) == b"later\n"
+    echo.end()
+
+
+@pytest.mark.parametrize(("name", "value"), [("GIVE_WAY_BYTES", 0), ("GIVE_WAY_S", 0.01)])
+def test_a_copy_that_is_too_far_behind_or_whose_job_pauses_gives_way_no_more(
+    tmp_path: Path, reader: int, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    monkeypatch.setattr(echo_module, "GIVE_WAY_S", 3600.0)
+    monkeypatch.setattr(echo_module, "PACE_BYTES_PER_S", 0.001)
+    monkeypatch.setattr(echo_module, name, value)
+    echo = Echo(str(tmp_path))
+
+    for number in range(5):
+        echo.put(STDOUT, b"line %d\n" % number)
+
+    assert echo.wait_written(10.0)
+    assert read(reader, 35) == b"".join(b"line %d\n" % number for number in range(5))
+    echo.end()
+
+
+def test_on_a_full_disk_the_copy_is_whole_for_as_long_as_it_only_gives_way(
+    tmp_path: Path, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(echo_module, "MEMORY_BYTES", 10)
+    echo = Echo(str(tmp_path / "nowhere"))
+
+    for number in range(100):
+        echo.put(STDOUT, b"line %2d\n" % number)
+    echo.finish()
+
+    assert read(reader, 800) == b"".join(b"line %2d\n" % number for number in range(100))
+    assert echo.wait_written(10.0)
+    echo.end()
+
+
 def test_its_thread_ends_when_all_is_written(tmp_path: Path, reader: int) -> None:
     before = set(threading.enumerate())
     echo = Echo(str(tmp_path))

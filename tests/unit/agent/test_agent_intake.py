@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ class NoEcho(Echo):
 
     def __init__(self) -> None:
         self._rest = {}
+        self._changed = threading.Condition()
         self.written: dict[int, bytes] = {1: b"", 2: b""}
 
     def _enqueue(self, stream: int, data: bytes) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import itertools
 import os
+import random
 import time
 from collections.abc import Iterator
 
 import pytest
+from hodei_agent import burst as burst_module
 from hodei_agent import pipes as pipes_module
 from hodei_agent.intake import Intake
 from hodei_agent.pipes import Pipes
@@ -80,32 +84,108 @@ def test_a_line_is_fed_at_once_and_of_two_streams_stdout_first(job: Job) -> None
     assert not job.pipes.work()
 
 
-def test_a_burst_is_read_before_any_of_it_is_worked_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("splice", [True, False], ids=["moved", "read"])
+def test_a_burst_is_taken_before_any_of_it_is_worked_on(
+    job: Job, monkeypatch: pytest.MonkeyPatch, splice: bool
+) -> None:
     # given: a burst that is not over yet
     monkeypatch.setattr(pipes_module, "DRAIN_FIRST_S", 3600.0)
     monkeypatch.setattr(pipes_module, "BURST_PAUSE_S", 0.0)
+    if not splice:
+        monkeypatch.setattr(burst_module, "_splice", None)
     job.write(STDOUT, b"x" * 300_000)
-    real, seen = os.read, []
+    real, fed_before = job.pipes._read_all, []
 
-    def read(descriptor: int, size: int) -> bytes:
-        if len(seen) == 2:
+    def read_all(now: float) -> int:
+        if len(fed_before) == 1:
             job.write(STDOUT, b"y" * 100_000)
-        seen.append(len(job.intake.fed))
-        return real(descriptor, size)
+        fed_before.append(len(job.intake.fed))
+        return real(now)
 
-    monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr(job.pipes, "_read_all", read_all)
     # when
     job.work_until_idle()
-    # then: nothing was fed before the last of it had been read
+    # then: nothing was fed before the last of it had been taken
     assert job.intake.bytes_of(STDOUT) == b"x" * 300_000 + b"y" * 100_000
-    assert seen[:4] == [0, 0, 0, 0]
+    assert fed_before[:3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("splice", [True, False], ids=["moved", "read"])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_fed_is_what_was_written_in_the_order_of_its_coming(
+    job: Job, monkeypatch: pytest.MonkeyPatch, splice: bool, seed: int
+) -> None:
+    if not splice:
+        monkeypatch.setattr(burst_module, "_splice", None)
+    chance, written = random.Random(seed), []
+
+    def write(stream: int) -> None:
+        data = chance.randbytes(chance.choice([1, 100, 5_000, 70_000, 300_000]))
+        written.append((stream, data))
+        assert job.write(stream, data) == len(data)
+
+    for _ in range(60):
+        write(stream := chance.choice([STDOUT, STDERR]))
+        if chance.random() < 0.5:
+            write(stream)
+        job.work_until_idle()
+
+    assert joined(job.intake.fed) == joined(written)
+
+
+def joined(blocks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """What comes after another of the same stream is one with it."""
+    return [
+        (stream, b"".join(data for _, data in group))
+        for stream, group in itertools.groupby(blocks, lambda each: each[0])
+    ]
+
+
+def test_pages_are_moved_and_their_pipes_are_given_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[int] = []
+    real = os.splice
+
+    def splice(*args: int, **options: int) -> int:
+        moved.append(real(*args, **options))
+        return moved[-1]
+
+    monkeypatch.setattr(burst_module, "_splice", splice)
+    before = len(os.listdir("/proc/self/fd"))
+    job.write(STDOUT, b"x" * 1_000_000)
+
+    job.work_until_idle()
+
+    assert sum(moved) == 1_000_000 - pipes_module.SMALL_READ_BYTES
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_no_pipe_of_that_size_may_be_had_the_burst_is_read(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's limit is used up: fcntl refuses, and a new pipe is small."""
+    real = fcntl.fcntl
+
+    def refuse(descriptor: int, command: int, argument: int = 0) -> int:
+        if command == SET_PIPE_SIZE:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return real(descriptor, command, argument)
+
+    monkeypatch.setattr(burst_module.fcntl, "fcntl", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    job.write(STDOUT, b"x" * 1_000_000)
+
+    job.work_until_idle()
+
+    assert job.intake.bytes_of(STDOUT) == b"x" * 1_000_000
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
     # given
     job.intake.ready = False
+    written = 0
     for _ in range(3):
-        job.write(STDOUT, b"x" * 900_000)
+        written += job.write(STDOUT, b"x" * 900_000)
         job.work_until_idle()
     # then: the job would have to wait
     assert job.pipes.is_full
@@ -113,7 +193,9 @@ def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
     assert job.intake.fed == []
     # when
     job.intake.ready = True
-    while len(job.intake.bytes_of(STDOUT)) < 2_700_000:
+    deadline = time.monotonic() + 10
+    while len(job.intake.bytes_of(STDOUT)) < written:
+        assert time.monotonic() < deadline
         job.work_until_idle()
     # then
     assert not job.pipes.is_full
