@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import structlog
@@ -35,6 +36,8 @@ from hodei.vault import Vault
 log = structlog.get_logger("hodei.start")
 
 EMBEDDED_WAIT_S = 60.0
+BELIEVED_S = 60.0
+"""A provider that somebody found well so recently is not looked at again at a start: the clock does so every 15 s."""
 FIRST_CHECK_S = 3.0
 MOMENT_S = 1.0
 POOL_SIZES = {"worker-manager": 2 * POOL_SIZE, "all": 2 * POOL_SIZE}
@@ -146,7 +149,8 @@ def _write_built_in(platform: Platform) -> None:
 
 
 def _check_providers(platform: Platform) -> None:
-    """Look at each provider, a few seconds at most: one that does not answer is said, and never stops the start.
+    """Look at each provider that was not found well just now, a few seconds at most: one that does not answer is said, and never
+    stops the start.
 
     A cluster that nobody asked for, a kubeconfig that happens to be there, is waited for no longer than a moment.
     """
@@ -155,6 +159,13 @@ def _check_providers(platform: Platform) -> None:
         return
     with platform.database.begin() as tx:
         rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
+        since = tx.scalar("now") - timedelta(seconds=BELIEVED_S)
+    known = [row for row in rows if row.status == "ACTIVE" and row.checked_at and row.checked_at > since]
+    for row in known:
+        _say_provider(platform.settings, row, ok=True, message="")
+    rows = [row for row in rows if row not in known]
+    if not rows:
+        return
     pool = ThreadPoolExecutor(max_workers=max(1, len(rows)), thread_name_prefix="first-check")
     looking = {pool.submit(check_and_record, platform, row): row for row in rows}
     asked_for = [
@@ -229,10 +240,16 @@ def _pods_door(platform: Platform, row: Row) -> str | None:
 
 
 def _gateway(platform: Platform, row: Row) -> str | None:
+    """As its last health check found it; one that was made by an older version is asked."""
+    usual = USUAL_BRIDGE if sys.platform == "linux" else None  # Docker may come up after us
+    if "host_gateway" in row.capabilities:
+        is_well = row.status in ("ACTIVE", "DEGRADED")
+        found: str | None = row.capabilities["host_gateway"]
+        return found if is_well else found or usual
     from hodei.providers.docker.provider import DockerProvider
 
     try:
         provider = platform.providers.get(row.id)
         return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None
     except ProviderError:
-        return USUAL_BRIDGE if sys.platform == "linux" else None  # Docker may come up after us
+        return usual

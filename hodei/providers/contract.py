@@ -102,13 +102,14 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What jobs may ask of the provider."""
+    """What jobs may ask of the provider. ``host_gateway``: where its workers find this machine; worker-manager listens there."""
 
     images: bool
     cpu_limits: bool
     memory_limits: bool
     gpus: bool = False
     limits_reason: str | None = None
+    host_gateway: str | None = None
 
 
 class Provider(Protocol):

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -138,7 +139,7 @@ class DockerProvider:
             return Health(ok=False, message=message, checks={"engine": message})
 
     def capabilities(self) -> Capabilities:
-        """As Docker tells of its kernel; asked once."""
+        """As Docker tells of its kernel, asked once, and of its bridge, which may come back elsewhere."""
         if self._limits is None:
             info = self._ask(lambda: self.engine.call(lambda client: client.info()))
             cpu, memory = bool(info.get("CpuCfsQuota")), bool(info.get("MemoryLimit"))
@@ -146,7 +147,10 @@ class DockerProvider:
             self._limits = Capabilities(
                 images=True, cpu_limits=cpu, memory_limits=memory, limits_reason=reason
             )
-        return self._limits
+        try:
+            return replace(self._limits, host_gateway=self.bridge_gateway())
+        except ProviderError:
+            return self._limits
 
     def bridge_gateway(self) -> str | None:
         """The address that `host-gateway` stands for in a container: this host on Docker's default bridge.

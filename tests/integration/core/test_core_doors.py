@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from support.core import Core
 
-from hodei.bootstrap import bridge_binds
+from hodei.bootstrap import USUAL_BRIDGE, bridge_binds
 from hodei.errors import ConfigurationError
 from hodei.ports import Platform
 from hodei.providers.kubernetes.provider import KubernetesProvider
@@ -52,6 +53,25 @@ def test_an_operator_who_says_where_workers_find_us_is_taken_at_their_word(core:
     provider_id = core.provider("far", kind="kubernetes")
 
     assert list(bridge_binds(platform(core, cluster, provider_id, server_host="10.9.9.9"))) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "capabilities", "doors"),
+    [
+        ("ACTIVE", {"host_gateway": "10.7.7.1"}, [("10.7.7.1", 0, False)]),
+        ("UNHEALTHY", {"host_gateway": "10.7.7.1"}, [("10.7.7.1", 0, False)]),
+        ("ACTIVE", {"host_gateway": None}, []),
+        ("UNHEALTHY", {"host_gateway": None}, [(USUAL_BRIDGE, 0, False)]),
+    ],
+)
+def test_dockers_door_is_where_its_last_health_check_found_it(
+    core: Core, status: str, capabilities: dict[str, str | None], doors: list[tuple[str, int, bool]]
+) -> None:
+    core.provider("containers", kind="docker", status=status)
+    core.sql(f"UPDATE provider_configs SET capabilities = CAST('{json.dumps(capabilities)}' AS jsonb)")
+    asked_nobody = SimpleNamespace(settings=Settings(), database=core.database)
+
+    assert list(bridge_binds(asked_nobody)) == doors  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,16 @@ def settings(servers: Servers, database_url: str, tmp_path: Path) -> Settings:
     )
 
 
-def providers(database_url: str, statement: str = "") -> list[tuple[str, str]]:
-    """Id and name of each, after the statement."""
+ID_AND_NAME = "SELECT id::text, name FROM provider_configs ORDER BY name"
+CHECKED_AT = "SELECT id::text, checked_at::text FROM provider_configs WHERE name = 'docker'"
+
+
+def providers(database_url: str, statement: str = "", select: str = ID_AND_NAME) -> list[tuple[str, str]]:
+    """Id and name of each, or what is selected, after the statement."""
     connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute(f"{statement}; SELECT id::text, name FROM provider_configs ORDER BY name")
+            cursor.execute(f"{statement}; {select}")
             return cursor.fetchall()
     finally:
         connection.close()
@@ -91,3 +95,35 @@ def test_a_provider_that_somebody_gave_a_built_in_ones_name_stays(
     # then
     assert (own, "docker") in providers(database_url)
     assert str(DOCKER_PROVIDER_ID) not in dict(providers(database_url))
+
+
+@pytest.mark.parametrize(("seconds_ago", "looked_at"), [(20, False), (120, True)])
+def test_what_was_found_well_just_now_is_not_looked_at_again(
+    settings: Settings, database_url: str, seconds_ago: int, looked_at: bool
+) -> None:
+    # given
+    start(settings)
+    ((_, before),) = providers(
+        database_url,
+        "UPDATE provider_configs SET status = 'ACTIVE', "
+        f"checked_at = clock_timestamp() - interval '{seconds_ago} s'",
+        CHECKED_AT,
+    )
+
+    # when
+    start(settings)
+
+    # then
+    ((_, after),) = providers(database_url, "", CHECKED_AT)
+    assert (after != before) is looked_at
+
+
+def test_a_provider_that_was_away_is_looked_at_by_every_start(settings: Settings, database_url: str) -> None:
+    start(settings)
+    statement = "UPDATE provider_configs SET status = 'UNHEALTHY'"
+    ((_, before),) = providers(database_url, statement, CHECKED_AT)
+
+    start(settings)
+
+    ((_, after),) = providers(database_url, "", CHECKED_AT)
+    assert after != before
