@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from places import KubernetesPlace, eventually, name_of
+from places import FACT_S, KubernetesPlace, eventually, name_of
 from support.clusters import stand_in_cluster
 from support.k8s_stand_in import manifests
 from support.k8s_stand_in.cluster import SHIPPED, WORKERS
@@ -24,6 +24,8 @@ RIGHTS = [
 ]
 IN_HEALTH = {("resourcequotas", "list"), ("serviceaccounts", "get"), ("namespaces", "get")}
 """What only the look at the health is for."""
+IN_VAIN_S = 10.0
+"""How long one waits for what a missing right prevents; with all rights it takes a second."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_without_a_verb_of_the_role_something_fails_and_the_health_says_what_hel
     )
     if (resource, verb) not in IN_HEALTH:
         with pytest.raises((ProviderError, AssertionError)):
-            _whole_life(place)
+            _whole_life(place, within_s=IN_VAIN_S)
 
 
 def _without(rule: dict[str, Any], verb: str) -> dict[str, Any]:
@@ -86,8 +88,9 @@ def _set_rules(place: KubernetesPlace, rules: list[dict[str, Any]]) -> None:
     store.update(ROLES, WORKERS, role["metadata"]["name"], lambda found: found.update(rules=rules))
 
 
-def _whole_life(place: KubernetesPlace) -> None:
-    """Everything that the platform has a provider do for its workers. Raises where something is not as it should be."""
+def _whole_life(place: KubernetesPlace, *, within_s: float = FACT_S) -> None:
+    """Everything that the platform has a provider do for its workers. Raises where something is not as it should be, or is not
+    within that time."""
     provider: Any = place.open()
     half_made, worker, imageless = place.request(), place.request(), place.request(image="127.0.0.1:9/none:1")
     place.leave_half_made(half_made)
@@ -95,12 +98,13 @@ def _whole_life(place: KubernetesPlace) -> None:
     provider.start(worker)
     assert provider.inspect(worker.worker_id).state is ResourceState.RUNNING
     assert eventually(
-        lambda: worker.worker_id in {view.worker_id for view in provider.watched(place.deployment) or ()}
+        lambda: worker.worker_id in {view.worker_id for view in provider.watched(place.deployment) or ()},
+        within_s=within_s,
     )
     [secret] = [one for one in place.cluster.secrets() if one.metadata.name.endswith(str(worker.worker_id))]
     assert secret.metadata.owner_references, "it goes with its pod"
     provider.start(imageless)
-    assert eventually(lambda: _backs_off(place, imageless.worker_id))
+    assert eventually(lambda: _backs_off(place, imageless.worker_id), within_s=within_s)
     assert "connection refused" in place.open().inspect(imageless.worker_id).failure.message, (
         "as an event said"
     )

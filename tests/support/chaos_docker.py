@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from support.waiting import until
 
 READY_WITHIN_S = 90.0
@@ -120,10 +122,19 @@ class OwnDocker:
             if left:
                 self.docker("rm", "--force", *left, check=False)
             self.stop()
+        self._end_shims()
         _ip("link", "del", self.bridge, check=False)
         for place in reversed(_mounts_below(self.folder)):
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_shims(self) -> None:
+        """Those of containers that a killed engine forgot: they wait for it for ever."""
+        for process in psutil.process_iter(["name", "cmdline"]):
+            is_ours = any(word.startswith(f"{self.folder}/") for word in process.info["cmdline"] or ())
+            if is_ours and process.info["name"].startswith("containerd-shim"):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def _containerd(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):

@@ -141,6 +141,25 @@ def joined(blocks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     ]
 
 
+def descriptors_of_new_pipes(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Those that are open still, of the pipes that are made from now on."""
+    found: set[int] = set()
+    pipe, close = os.pipe, os.close
+
+    def make() -> tuple[int, int]:
+        ends = pipe()
+        found.update(ends)
+        return ends
+
+    def end(descriptor: int) -> None:
+        found.discard(descriptor)
+        close(descriptor)
+
+    monkeypatch.setattr(os, "pipe", make)
+    monkeypatch.setattr(os, "close", end)
+    return found
+
+
 def test_pages_are_moved_and_their_pipes_are_given_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     moved: list[int] = []
     real = os.splice
@@ -150,13 +169,13 @@ def test_pages_are_moved_and_their_pipes_are_given_back(job: Job, monkeypatch: p
         return moved[-1]
 
     monkeypatch.setattr(burst_module, "_splice", splice)
-    before = len(os.listdir("/proc/self/fd"))
+    left_open = descriptors_of_new_pipes(monkeypatch)
     job.write(STDOUT, b"x" * 1_000_000)
 
     job.work_until_idle()
 
     assert sum(moved) == 1_000_000 - pipes_module.SMALL_READ_BYTES
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open == set()
 
 
 def test_where_no_pipe_of_that_size_may_be_had_the_burst_is_read(
@@ -171,13 +190,13 @@ def test_where_no_pipe_of_that_size_may_be_had_the_burst_is_read(
         return real(descriptor, command, argument)
 
     monkeypatch.setattr(burst_module.fcntl, "fcntl", refuse)
-    before = len(os.listdir("/proc/self/fd"))
+    left_open = descriptors_of_new_pipes(monkeypatch)
     job.write(STDOUT, b"x" * 1_000_000)
 
     job.work_until_idle()
 
     assert job.intake.bytes_of(STDOUT) == b"x" * 1_000_000
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert left_open == set()
 
 
 def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
