@@ -55,10 +55,10 @@ class Burst:
         return self._move(descriptor) if self._grow(descriptor) else None
 
     def read(self, size: int) -> bytes:
-        """Take out the first `size` of the bytes."""
+        """Take out what one :meth:`take` moved; they come out in the order in which they were moved."""
         parts = []
         self.size_bytes -= size
-        while size:
+        while size and self._sides:
             try:
                 part = os.read(self._sides[0].out, size)
             except BlockingIOError:

@@ -215,11 +215,11 @@ class Pipes:
         return size
 
     def _read_moved(self) -> None:
-        """The burst pauses, or has lasted long enough: copy what was moved, in pieces, and give its pipes back."""
+        """The burst pauses, or has lasted long enough: copy what was moved, and give its pipes back."""
         for stream, size, read_at, busy in self._moved:
-            for start in range(0, size, LARGE_READ_BYTES):
-                data = self._burst.read(min(LARGE_READ_BYTES, size - start))
-                self._blocks.append(Block(stream, data, read_at, busy))
+            data = self._burst.read(size)
+            self._waiting_bytes += len(data) - size
+            self._blocks.append(Block(stream, data, read_at, busy))
         self._moved.clear()
         self._burst.close()
 

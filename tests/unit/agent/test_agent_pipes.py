@@ -178,6 +178,20 @@ def test_pages_are_moved_and_their_pipes_are_given_back(job: Job, monkeypatch: p
     assert left_open == set()
 
 
+def test_a_job_that_makes_packets_of_what_it_writes_loses_none(job: Job) -> None:
+    """pipe(2), O_DIRECT: a read ends with the packet, and what it has no room for is gone."""
+    written = b"".join(b"%09d\n" % number for number in range(65_000))
+    job.write(STDOUT, written[:70_000])
+    flags = fcntl.fcntl(job.writers[STDOUT], fcntl.F_GETFL)
+    fcntl.fcntl(job.writers[STDOUT], fcntl.F_SETFL, flags | os.O_DIRECT)
+    job.write(STDOUT, written[70_000:])
+
+    while job.pipes.work():
+        pass
+
+    assert job.intake.bytes_of(STDOUT) == written
+
+
 def test_where_no_pipe_of_that_size_may_be_had_the_burst_is_read(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
