@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import timedelta
-from urllib.parse import urlsplit
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -19,7 +16,6 @@ from hodei.embedded.data_folder import default_data_dir
 from hodei.errors import ConfigurationError
 from hodei.observability.tracing import open_tracing
 from hodei.ports import Platform
-from hodei.providers.contract import ProviderError
 from hodei.queue.courier import CeleryCourier
 from hodei.queue.fanout import RedisWakeups
 from hodei.queue.names import key_prefix
@@ -37,13 +33,11 @@ log = structlog.get_logger("hodei.start")
 
 EMBEDDED_WAIT_S = 60.0
 BELIEVED_S = 60.0
-"""A provider that somebody found well so recently is not looked at again at a start: the clock does so every 15 s."""
+"""A service that seldom uses providers does not look at one that was found well so recently: the clock does so every 15 s."""
+BELIEVERS = ("orchestrator", "scheduler", "worker-manager")
 FIRST_CHECK_S = 3.0
 MOMENT_S = 1.0
 POOL_SIZES = {"worker-manager": 2 * POOL_SIZE, "all": 2 * POOL_SIZE}
-USUAL_BRIDGE = "172.17.0.1"
-"""Where Docker puts its bridge when nobody says otherwise."""
-
 BUILT_IN = (
     ("docker", DOCKER_PROVIDER_ID, 20, 8),
     ("kubernetes", KUBERNETES_PROVIDER_ID, 10, 20),
@@ -95,7 +89,7 @@ def open_platform(settings: Settings, role: str) -> Platform:
     with contextlib.suppress(OSError):  # whoever exports a log says why it cannot
         settings.log_dir.mkdir(parents=True, exist_ok=True)  # it is there before a job could make it
     _write_built_in(platform)
-    _check_providers(platform)
+    _check_providers(platform, role)
     if platform.tracing.on:
         log.info("traces: sent where OTEL_EXPORTER_OTLP_ENDPOINT says")
     log.info("provisioning: configured", enabled=settings.provisioning_enabled)
@@ -148,9 +142,8 @@ def _write_built_in(platform: Platform) -> None:
                 tx.execute("provider_set_disabled_by_settings", id=provider_id)
 
 
-def _check_providers(platform: Platform) -> None:
-    """Look at each provider that was not found well just now, a few seconds at most: one that does not answer is said, and never
-    stops the start.
+def _check_providers(platform: Platform, role: str) -> None:
+    """Look at each provider, a few seconds at most: one that does not answer is said, and never stops the start.
 
     A cluster that nobody asked for, a kubeconfig that happens to be there, is waited for no longer than a moment.
     """
@@ -160,7 +153,7 @@ def _check_providers(platform: Platform) -> None:
     with platform.database.begin() as tx:
         rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
         since = tx.scalar("now") - timedelta(seconds=BELIEVED_S)
-    known = [row for row in rows if row.status == "ACTIVE" and row.checked_at and row.checked_at > since]
+    known = [row for row in rows if role in BELIEVERS and _is_known_well(platform.settings, row, since)]
     for row in known:
         _say_provider(platform.settings, row, ok=True, message="")
     rows = [row for row in rows if row not in known]
@@ -187,69 +180,19 @@ def _check_providers(platform: Platform) -> None:
     pool.shutdown(wait=False)
 
 
+def _is_known_well(settings: Settings, row: Row, since: datetime) -> bool:
+    """Not one that must be reachable: that is looked at by every process."""
+    found_well = row.status == "ACTIVE" and row.checked_at is not None and row.checked_at > since
+    return found_well and not _is_required(settings, row)
+
+
+def _is_required(settings: Settings, row: Row) -> bool:
+    return {"docker": settings.docker_enabled, "kubernetes": settings.kubernetes_enabled}.get(row.name) == "1"
+
+
 def _say_provider(settings: Settings, row: Row, *, ok: bool, message: str) -> None:
     if ok:
         log.info("provider: initialized", provider=row.name, id=str(row.id))
         return
-    required = {"docker": settings.docker_enabled, "kubernetes": settings.kubernetes_enabled}
-    say = log.error if required.get(row.name) == "1" else log.warning
+    say = log.error if _is_required(settings, row) else log.warning
     say("provider: not available", provider=row.name, id=str(row.id), reason=message)
-
-
-def bridge_binds(platform: Platform) -> Iterable[tuple[str, int, bool]]:
-    """The addresses on which containers and pods reach this machine, and whether one of theirs may stand for many workers, as
-    a node's does. None for a provider that is away.
-
-    A Kubernetes provider gets its door when it is well, which takes a namespace that was set up for us: a kubeconfig
-    that happens to be there opens nothing to the network.
-    """
-    if platform.settings.agent_bind is not None:
-        return [_agent_bind(platform.settings.agent_bind)]
-    if platform.settings.server_host is not None or not platform.settings.provider_access:
-        return []  # the operator has said where workers find us
-    with platform.database.begin() as tx:
-        rows = [row for row in tx.rows("provider_list") if row.status != "DISABLED"]
-    well = [row for row in rows if row.provider_type == "kubernetes" and row.status in ("ACTIVE", "DEGRADED")]
-    shared = {_pods_door(platform, row) for row in well} - {None}
-    own = {_gateway(platform, row) for row in rows if row.provider_type == "docker"} - {None} - shared
-    return [(address, 0, address in shared) for address in (*shared, *own) if address]
-
-
-def _agent_bind(text: str) -> tuple[str, int, bool]:
-    parts = urlsplit(f"//{text}")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host:
-        raise ConfigurationError(
-            f"HODEI_AGENT_BIND={text!r} is not a host or host:port such as 172.17.0.1:8082.",
-            field="HODEI_AGENT_BIND",
-        )
-    return host, port or 0, False
-
-
-def _pods_door(platform: Platform, row: Row) -> str | None:
-    from hodei.providers.kubernetes.provider import KubernetesProvider
-
-    try:
-        provider = platform.providers.get(row.id)
-    except ProviderError:
-        return None
-    return provider.door() if isinstance(provider, KubernetesProvider) else None
-
-
-def _gateway(platform: Platform, row: Row) -> str | None:
-    """As its last health check found it; one that was made by an older version is asked."""
-    usual = USUAL_BRIDGE if sys.platform == "linux" else None  # Docker may come up after us
-    if "host_gateway" in row.capabilities:
-        is_well = row.status in ("ACTIVE", "DEGRADED")
-        found: str | None = row.capabilities["host_gateway"]
-        return found if is_well else found or usual
-    from hodei.providers.docker.provider import DockerProvider
-
-    try:
-        provider = platform.providers.get(row.id)
-        return provider.bridge_gateway() if isinstance(provider, DockerProvider) else None
-    except ProviderError:
-        return usual

@@ -50,7 +50,8 @@ def run(
     check_exposure(settings)
     listeners = open_listeners(settings, services)
     configure_logging(settings.log_format, service=services[0] if len(services) == 1 else "all")
-    from hodei.bootstrap import bridge_binds, open_platform
+    from hodei.bootstrap import open_platform
+    from hodei.doors import bridge_binds
     from hodei.sagas.engine import new_owner
     from hodei.services.presence import Presence
 
@@ -101,23 +102,24 @@ class AgentDoors:
         self._manager = next(listener for listener in own if listener.service == "worker-manager")
         self._binds = binds
         self._known: set[tuple[str, int]] = set()
+        self._refused: set[tuple[str, int]] = set()
         self._closing = threading.Event()
 
     def open(self) -> list[Listener]:
-        """Open those that are new. One that cannot be opened is said, once, and does not stop the service."""
+        """Open those that are new. One that cannot be opened is said, once, tried again, and does not stop the service."""
         opened: list[Listener] = []
         binds = self._binds
         for host, port, *shared in binds(self._platform) if callable(binds) else binds:
             address = (host, port or self._manager.port)
             if address in self._known or (self._manager.is_wildcard and address[1] == self._manager.port):
                 continue
-            self._known.add(address)
             try:
                 opened.append(listen("worker-manager", *address, agents_only=True, shared=any(shared)))
+                self._known.add(address)
             except PortTaken as error:
-                log.warning(
-                    "agents cannot be listened for", address=f"{host}:{address[1]}", reason=error.message
-                )
+                say = log.debug if address in self._refused else log.warning
+                say("agents cannot be listened for", address=f"{host}:{address[1]}", reason=error.message)
+                self._refused.add(address)
         return opened
 
     def watch(self, opened: Callable[[Listener], None]) -> None:

@@ -102,7 +102,7 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What jobs may ask of the provider. ``host_gateway``: where its workers find this machine; worker-manager listens there."""
+    """What jobs may ask of the provider. ``host_gateway``: where its workers find their machine, if that is known."""
 
     images: bool
     cpu_limits: bool

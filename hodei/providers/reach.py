@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import urlsplit
 
 from hodei.errors import ConfigurationError
@@ -36,3 +37,13 @@ def server_url(server_host: str | None, worker_manager_port: int, provider_type:
     if port is None and parts.scheme == "http":
         port = worker_manager_port
     return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def is_own_address(address: str) -> bool:
+    """Whether this machine, as this process sees it, has the IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from hodei.providers.contract import Provider, WorkerRequest
+from hodei.providers.reach import is_own_address
 from hodei.providers.registry import build_provider
 from hodei.settings import Settings
 
@@ -199,7 +200,8 @@ class DockerPlace(Place):
             _missing(health.message)
         if "is there" not in health.checks["image"]:
             _missing(health.checks["image"])
-        self.host_for_workers = provider.bridge_gateway() or "host.docker.internal"
+        gateway = provider.bridge_gateway()
+        self.host_for_workers = gateway if gateway and is_own_address(gateway) else "host.docker.internal"
 
     def kill(self, worker_id: UUID) -> None:
         self._docker("kill", f"hodei-worker-{worker_id}")

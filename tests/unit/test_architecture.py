@@ -139,4 +139,4 @@ def test_nothing_outside_its_own_room_imports_a_providers_adapter_when_it_is_imp
         if within(name, f"{room}.provider") and not within(module, room)
     }
 
-    assert users <= {"hodei.providers.registry", "hodei.bootstrap"}
+    assert users <= {"hodei.providers.registry", "hodei.doors"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -153,14 +152,13 @@ class DockerProvider:
             return self._limits
 
     def bridge_gateway(self) -> str | None:
-        """The address that `host-gateway` stands for in a container: this host on Docker's default bridge.
+        """The address that `host-gateway` stands for in a container: Docker's host on its default bridge.
 
-        It is the same whatever network the workers are in. worker-manager listens there for them. None where
-        Docker runs elsewhere (Docker Desktop, a remote engine): workers then come by another way.
+        It is the same whatever network the workers are in. worker-manager listens there for them, where it is an address of
+        its own: not with Docker Desktop or a remote engine, whose workers come by another way.
         """
         network = self._ask(lambda: self.engine.call(lambda client: client.inspect_network("bridge")))
-        address = container.gateway_of(network)
-        return address if address and _is_ours(address) else None
+        return container.gateway_of(network)
 
     def close(self) -> None:
         self.engine.close()
@@ -283,13 +281,3 @@ class DockerProvider:
 
 class _NameTaken(Exception):
     """There is a container with this name already."""
-
-
-def _is_ours(address: str) -> bool:
-    """Whether this host has the address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True

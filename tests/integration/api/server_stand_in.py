@@ -62,7 +62,6 @@ def known(agent_hosts: list[str]) -> Iterator[tuple[str, int, bool]]:
 def main() -> None:
     bootstrap = ModuleType("hodei.bootstrap")
     bootstrap.open_platform = open_platform  # type: ignore[attr-defined]
-    bootstrap.bridge_binds = lambda _platform: []  # type: ignore[attr-defined]
     sys.modules["hodei.bootstrap"] = bootstrap
     presence.Presence = Door  # type: ignore[assignment, misc]
     agents.authenticate = lambda _platform, token: token  # type: ignore[assignment, misc]

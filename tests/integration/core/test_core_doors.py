@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -11,9 +10,11 @@ import pytest
 import yaml
 from support.core import Core
 
-from hodei.bootstrap import USUAL_BRIDGE, bridge_binds
+from hodei.domain.causes import Failure
+from hodei.doors import USUAL_BRIDGE, bridge_binds
 from hodei.errors import ConfigurationError
 from hodei.ports import Platform
+from hodei.providers.contract import ProviderError
 from hodei.providers.kubernetes.provider import KubernetesProvider
 from hodei.settings import Settings
 
@@ -55,23 +56,45 @@ def test_an_operator_who_says_where_workers_find_us_is_taken_at_their_word(core:
     assert list(bridge_binds(platform(core, cluster, provider_id, server_host="10.9.9.9"))) == []
 
 
+OURS, ELSEWHERE = "127.0.0.7", "10.7.7.1"
+
+
 @pytest.mark.parametrize(
-    ("status", "capabilities", "doors"),
+    ("status", "found", "doors"),
     [
-        ("ACTIVE", {"host_gateway": "10.7.7.1"}, [("10.7.7.1", 0, False)]),
-        ("UNHEALTHY", {"host_gateway": "10.7.7.1"}, [("10.7.7.1", 0, False)]),
-        ("ACTIVE", {"host_gateway": None}, []),
-        ("UNHEALTHY", {"host_gateway": None}, [(USUAL_BRIDGE, 0, False)]),
+        ("ACTIVE", OURS, [OURS]),
+        ("ACTIVE", ELSEWHERE, []),
+        ("UNHEALTHY", ELSEWHERE, [ELSEWHERE]),
     ],
+    ids=["on this machine", "Docker is elsewhere", "its bridge may come back"],
 )
-def test_dockers_door_is_where_its_last_health_check_found_it(
-    core: Core, status: str, capabilities: dict[str, str | None], doors: list[tuple[str, int, bool]]
+def test_dockers_door_is_where_a_health_check_found_it(
+    core: Core, status: str, found: str, doors: list[str]
 ) -> None:
     core.provider("containers", kind="docker", status=status)
-    core.sql(f"UPDATE provider_configs SET capabilities = CAST('{json.dumps(capabilities)}' AS jsonb)")
-    asked_nobody = SimpleNamespace(settings=Settings(), database=core.database)
+    core.sql(f"UPDATE provider_configs SET capabilities = jsonb_build_object('host_gateway', '{found}')")
+    asks_nobody = SimpleNamespace(settings=Settings(), database=core.database)
 
-    assert list(bridge_binds(asked_nobody)) == doors  # type: ignore[arg-type]
+    assert list(bridge_binds(asks_nobody)) == [(door, 0, False) for door in doors]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("capabilities", ["{}", '{"host_gateway": null}'], ids=["an older row", "unknown"])
+@pytest.mark.parametrize("status", ["ACTIVE", "UNHEALTHY"])
+def test_a_docker_that_does_not_say_where_its_bridge_is_has_the_usual_one(
+    core: Core, status: str, capabilities: str
+) -> None:
+    """Its socket may be behind a proxy that refuses the question."""
+
+    def refuses(_: UUID) -> None:
+        raise ProviderError(Failure(code="ERR_3006", message="403: forbidden by the proxy"))
+
+    core.provider("containers", kind="docker", status=status)
+    core.sql(f"UPDATE provider_configs SET capabilities = CAST('{capabilities}' AS jsonb)")
+    found = SimpleNamespace(
+        settings=Settings(), database=core.database, providers=SimpleNamespace(get=refuses)
+    )
+
+    assert list(bridge_binds(found)) == [(USUAL_BRIDGE, 0, False)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +114,11 @@ def test_a_door_that_an_operator_names_is_the_only_one(
     assert list(bridge_binds(platform(core, cluster, provider_id, **settings))) == [door]
 
 
-def test_a_door_that_is_no_address_is_refused_with_its_variable(core: Core, cluster: Path) -> None:
-    found = platform(core, cluster, core.provider("far", kind="kubernetes"), agent_bind="host:port")
+@pytest.mark.parametrize("agent_bind", ["host:port", "[::1"])
+def test_a_door_that_is_no_address_is_refused_with_its_variable(
+    core: Core, cluster: Path, agent_bind: str
+) -> None:
+    found = platform(core, cluster, core.provider("far", kind="kubernetes"), agent_bind=agent_bind)
 
     with pytest.raises(ConfigurationError, match="HODEI_AGENT_BIND"):
         bridge_binds(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import psycopg2
@@ -50,8 +51,8 @@ def providers(database_url: str, statement: str = "", select: str = ID_AND_NAME)
         connection.close()
 
 
-def start(settings: Settings) -> None:
-    open_platform(settings, role="test").close()
+def start(settings: Settings, role: str = "orchestrator") -> None:
+    open_platform(settings, role=role).close()
 
 
 def test_many_that_start_at_once_write_each_built_in_provider_once(
@@ -97,11 +98,26 @@ def test_a_provider_that_somebody_gave_a_built_in_ones_name_stays(
     assert str(DOCKER_PROVIDER_ID) not in dict(providers(database_url))
 
 
-@pytest.mark.parametrize(("seconds_ago", "looked_at"), [(20, False), (120, True)])
-def test_what_was_found_well_just_now_is_not_looked_at_again(
-    settings: Settings, database_url: str, seconds_ago: int, looked_at: bool
+@pytest.mark.parametrize(
+    ("seconds_ago", "role", "docker_enabled", "looked_at"),
+    [
+        (20, "orchestrator", "auto", False),
+        (120, "orchestrator", "auto", True),
+        (20, "beat", "auto", True),
+        (20, "orchestrator", "1", True),
+    ],
+    ids=["well just now", "well long ago", "for one that uses providers", "must be reachable"],
+)
+def test_a_service_does_not_look_again_at_what_was_found_well_just_now(
+    settings: Settings,
+    database_url: str,
+    seconds_ago: int,
+    role: str,
+    docker_enabled: Literal["auto", "1"],
+    looked_at: bool,
 ) -> None:
     # given
+    settings = settings.model_copy(update={"docker_enabled": docker_enabled})
     start(settings)
     ((_, before),) = providers(
         database_url,
@@ -111,7 +127,7 @@ def test_what_was_found_well_just_now_is_not_looked_at_again(
     )
 
     # when
-    start(settings)
+    start(settings, role)
 
     # then
     ((_, after),) = providers(database_url, "", CHECKED_AT)
