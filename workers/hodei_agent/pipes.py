@@ -9,12 +9,12 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from hodei_agent.burst import Burst
+from hodei_agent.burst import READ_BYTES as LARGE_READ_BYTES
+from hodei_agent.burst import Room
 from hodei_agent.intake import Intake
 from hodei_agent.protocol import STDERR, STDOUT
 
 SMALL_READ_BYTES = 64 * 1024
-LARGE_READ_BYTES = 1024 * 1024
 MOST_BURST_BYTES = 32 * 1024 * 1024
 LEAST_BURST_BYTES = 1024 * 1024
 BURST_SHARE_OF_MEMORY = 16
@@ -47,16 +47,7 @@ class Block(NamedTuple):
     """What one read gave, and when. `busy`: there will be more within milliseconds."""
 
     stream: int
-    data: bytes
-    read_at: float
-    busy: bool
-
-
-class Moved(NamedTuple):
-    """What is still in the burst: as a block, but for its data."""
-
-    stream: int
-    size: int
+    data: bytes | memoryview
     read_at: float
     busy: bool
 
@@ -77,8 +68,8 @@ class Pipe:
 class Pipes:
     """Reads what the job writes and feeds it to the intake, never waiting for more than a millisecond.
 
-    Of a burst, up to `burst_bytes` (32 MiB at most) are taken before any of it is worked on: moved at first, and read when it
-    pauses. When the intake is not ready and that much waits, the pipes are left alone and the job waits at its next write.
+    Of a burst, up to `burst_bytes` (32 MiB at most) are read before any of it is worked on. When the intake is not ready
+    and that much waits, the pipes are left alone and the job waits at its next write.
     """
 
     def __init__(self, intake: Intake, memory_limit_bytes: int | None = None) -> None:
@@ -88,8 +79,7 @@ class Pipes:
         self._pipes: list[Pipe] = []
         self._poller = select.poll()
         self._blocks: deque[Block] = deque()
-        self._burst = Burst()
-        self._moved: list[Moved] = []
+        self._room = Room(self._burst_bytes)
         self._awake_s = AWAKE_S if len(os.sched_getaffinity(0)) > 1 else 0.0
         self._waiting_bytes = 0
         self.is_muted = False
@@ -133,9 +123,7 @@ class Pipes:
                 lulls = 0 if size >= SMALL_READ_BYTES else lulls + 1
                 if lulls <= MOST_LULLS if size else self._more_comes():
                     continue
-                self._read_moved()
                 return was_read
-            self._read_moved()
             while self._feed_one(now):
                 now = time.monotonic()
                 if now >= began + TURN_S:
@@ -157,7 +145,6 @@ class Pipes:
                 left_bytes -= size
             if pipe in self._pipes:
                 self._close(pipe)
-        self._read_moved()
         while self._blocks:
             self._feed(now)
 
@@ -172,8 +159,7 @@ class Pipes:
         return size
 
     def _is_within_burst(self, now: float) -> bool:
-        first = self._blocks or self._moved
-        return bool(first) and now < first[0].read_at + DRAIN_FIRST_S
+        return bool(self._blocks) and now < self._blocks[0].read_at + DRAIN_FIRST_S
 
     def _more_comes(self) -> bool:
         until = time.monotonic() + self._awake_s
@@ -186,17 +172,14 @@ class Pipes:
     def _read(self, pipe: Pipe, now: float) -> int:
         if pipe.held_until is not None and now >= pipe.held_until:
             pipe.held_until = None
-        block = b""
-        size: int | None = None
+        is_large = pipe.read_bytes == LARGE_READ_BYTES
         try:
-            if (self._moved or pipe.read_bytes == LARGE_READ_BYTES) and not self.is_muted:
-                size = self._burst.take(pipe.descriptor)
-            if size is None:
-                self._read_moved()
-                block = os.read(pipe.descriptor, pipe.read_bytes)
+            block = (
+                self._room.read(pipe.descriptor) if is_large else os.read(pipe.descriptor, SMALL_READ_BYTES)
+            )
         except BlockingIOError:
             return 0
-        size = len(block) if size is None else size
+        size = len(block)
         if not size:
             self._close(pipe)
             return 0
@@ -206,22 +189,9 @@ class Pipes:
         if is_busy and all(other.held_until is None for other in self._pipes if other is not pipe):
             pipe.held_until = now + HOLD_OFF_S
         if not self.is_muted:
-            is_held = pipe.held_until is not None
-            if block:
-                self._blocks.append(Block(pipe.stream, block, now, is_held))
-            else:
-                self._moved.append(Moved(pipe.stream, size, now, is_held))
+            self._blocks.append(Block(pipe.stream, block, now, pipe.held_until is not None))
             self._waiting_bytes += size
         return size
-
-    def _read_moved(self) -> None:
-        """The burst pauses, or has lasted long enough: copy what was moved, and give its pipes back."""
-        for stream, size, read_at, busy in self._moved:
-            data = self._burst.read(size)
-            self._waiting_bytes += len(data) - size
-            self._blocks.append(Block(stream, data, read_at, busy))
-        self._moved.clear()
-        self._burst.close()
 
     def _feed_one(self, now: float) -> bool:
         if not self._blocks or not self._intake.is_ready():
@@ -233,7 +203,9 @@ class Pipes:
         block = self._blocks.popleft()
         self._waiting_bytes -= len(block.data)
         if not self.is_muted:
-            self._intake.feed(block.stream, block.data, block.read_at, now, busy=block.busy)
+            self._intake.feed(block.stream, bytes(block.data), block.read_at, now, busy=block.busy)
+        if not self._blocks:
+            self._room.clear()
 
     def _close(self, pipe: Pipe) -> None:
         self._poller.unregister(pipe.descriptor)

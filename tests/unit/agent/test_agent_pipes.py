@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from hodei_agent import burst as burst_module
@@ -84,15 +85,15 @@ def test_a_line_is_fed_at_once_and_of_two_streams_stdout_first(job: Job) -> None
     assert not job.pipes.work()
 
 
-@pytest.mark.parametrize("splice", [True, False], ids=["moved", "read"])
-def test_a_burst_is_taken_before_any_of_it_is_worked_on(
-    job: Job, monkeypatch: pytest.MonkeyPatch, splice: bool
+@pytest.mark.parametrize("memory", [True, False], ids=["with room", "without"])
+def test_a_burst_is_read_before_any_of_it_is_worked_on(
+    job: Job, monkeypatch: pytest.MonkeyPatch, memory: bool
 ) -> None:
     # given: a burst that is not over yet
     monkeypatch.setattr(pipes_module, "DRAIN_FIRST_S", 3600.0)
     monkeypatch.setattr(pipes_module, "BURST_PAUSE_S", 0.0)
-    if not splice:
-        monkeypatch.setattr(burst_module, "_splice", None)
+    if not memory:
+        monkeypatch.setattr(burst_module.mmap, "mmap", no_memory)
     job.write(STDOUT, b"x" * 300_000)
     real, fed_before = job.pipes._read_all, []
 
@@ -105,18 +106,22 @@ def test_a_burst_is_taken_before_any_of_it_is_worked_on(
     monkeypatch.setattr(job.pipes, "_read_all", read_all)
     # when
     job.work_until_idle()
-    # then: nothing was fed before the last of it had been taken
+    # then: nothing was fed before the last of it had been read
     assert job.intake.bytes_of(STDOUT) == b"x" * 300_000 + b"y" * 100_000
     assert fed_before[:3] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("splice", [True, False], ids=["moved", "read"])
+def no_memory(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize("memory", [True, False], ids=["with room", "without"])
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_fed_is_what_was_written_in_the_order_of_its_coming(
-    job: Job, monkeypatch: pytest.MonkeyPatch, splice: bool, seed: int
+    job: Job, monkeypatch: pytest.MonkeyPatch, memory: bool, seed: int
 ) -> None:
-    if not splice:
-        monkeypatch.setattr(burst_module, "_splice", None)
+    if not memory:
+        monkeypatch.setattr(burst_module.mmap, "mmap", no_memory)
     chance, written = random.Random(seed), []
 
     def write(stream: int) -> None:
@@ -141,43 +146,6 @@ def joined(blocks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     ]
 
 
-def descriptors_of_new_pipes(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Those that are open still, of the pipes that are made from now on."""
-    found: set[int] = set()
-    pipe, close = os.pipe, os.close
-
-    def make() -> tuple[int, int]:
-        ends = pipe()
-        found.update(ends)
-        return ends
-
-    def end(descriptor: int) -> None:
-        found.discard(descriptor)
-        close(descriptor)
-
-    monkeypatch.setattr(os, "pipe", make)
-    monkeypatch.setattr(os, "close", end)
-    return found
-
-
-def test_pages_are_moved_and_their_pipes_are_given_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved: list[int] = []
-    real = os.splice
-
-    def splice(*args: int, **options: int) -> int:
-        moved.append(real(*args, **options))
-        return moved[-1]
-
-    monkeypatch.setattr(burst_module, "_splice", splice)
-    left_open = descriptors_of_new_pipes(monkeypatch)
-    job.write(STDOUT, b"x" * 1_000_000)
-
-    job.work_until_idle()
-
-    assert sum(moved) == 1_000_000 - pipes_module.SMALL_READ_BYTES
-    assert left_open == set()
-
-
 def test_a_job_that_makes_packets_of_what_it_writes_loses_none(job: Job) -> None:
     """pipe(2), O_DIRECT: a read ends with the packet, and what it has no room for is gone."""
     written = b"".join(b"%09d\n" % number for number in range(65_000))
@@ -192,25 +160,53 @@ def test_a_job_that_makes_packets_of_what_it_writes_loses_none(job: Job) -> None
     assert job.intake.bytes_of(STDOUT) == written
 
 
-def test_where_no_pipe_of_that_size_may_be_had_the_burst_is_read(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The user's limit is used up: fcntl refuses, and a new pipe is small."""
-    real = fcntl.fcntl
+def test_what_waits_is_not_overwritten_by_what_is_read_meanwhile(job: Job) -> None:
+    # given bursts that nobody takes, up to the limit
+    job.intake.ready, written = False, b""
+    for number in range(8):
+        written += (data := b"%d" % number * 100_000)
+        job.write(STDOUT, data)
+        job.work_until_idle()
+    # when one is taken, and others come
+    job.intake.ready = True
+    job.pipes.work()
+    job.intake.ready = False
+    for number in range(8, 10):
+        written += (data := b"%d" % number * 100_000)
+        job.write(STDOUT, data)
+        job.work_until_idle()
+    job.intake.ready = True
+    while job.pipes.next_at() is not None:
+        job.pipes.work()
+    # then
+    assert job.intake.bytes_of(STDOUT) == written
 
-    def refuse(descriptor: int, command: int, argument: int = 0) -> int:
-        if command == SET_PIPE_SIZE:
-            raise PermissionError(errno.EPERM, "Operation not permitted")
-        return real(descriptor, command, argument)
 
-    monkeypatch.setattr(burst_module.fcntl, "fcntl", refuse)
-    left_open = descriptors_of_new_pipes(monkeypatch)
-    job.write(STDOUT, b"x" * 1_000_000)
+def test_after_a_burst_its_memory_is_given_back() -> None:
+    room = burst_module.Room(16 * 1024 * 1024)
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, SET_PIPE_SIZE, 1024 * 1024)
+    parts = []
+    before_kb = resident_kb()
+    for number in range(10):
+        os.write(writer, b"%d" % number * 1_000_000)
+        parts.append(room.read(reader))
+    assert resident_kb() > before_kb + 9_000
 
-    job.work_until_idle()
+    contents = b"".join(parts)
+    assert contents == b"".join(b"%d" % number * 1_000_000 for number in range(10))
+    del contents
+    room.clear()
 
-    assert job.intake.bytes_of(STDOUT) == b"x" * 1_000_000
-    assert left_open == set()
+    assert resident_kb() < before_kb + 5_000
+    for end in (reader, writer):
+        os.close(end)
+
+
+def resident_kb() -> int:
+    """Memory of this process that is there and its own."""
+    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty:"))
 
 
 def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
