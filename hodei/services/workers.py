@@ -19,8 +19,9 @@ from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
 
-LEAVING_S = 2.0
-"""An agent whose job has ended leaves by itself at once; it is let go, so that its last output is not cut off."""
+LEAVING_S = 12.0
+"""An agent whose job has ended leaves by itself, at once or when the copy of the output on its stdout is written, for which it
+waits no longer than 10 s; it is let go, so that ``docker logs`` is not cut off."""
 
 _STATUS = {
     "CREATING": "starting",

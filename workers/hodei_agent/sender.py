@@ -16,7 +16,7 @@ from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 POST_BYTES = 3 * 1024 * 1024
 FRAMES_TIMEOUT_S = 60.0
 ECHO_PATIENCE_S = 10.0
-"""So long the result waits for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
+"""So long the agent stays for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
 GOODBYE_PATIENCE_S = 3.0
 UNMOVED_ANSWERS = 20
 """So often in a row the platform may answer that frames are missing which it had acknowledged before."""
@@ -101,11 +101,11 @@ class Sender:
             pass
         if not self._result:
             return
-        self._echo.wait_written(ECHO_PATIENCE_S)
         try:
             self._client.call("POST", self._path + "result", {**self._result, "last_frame": self._seq})
         except Refused as refusal:
             self.refusal = refusal
+        self._echo.wait_written(ECHO_PATIENCE_S)
         if self.goodbye is not None:
             try:
                 self._client.call(
