@@ -16,6 +16,8 @@ NEXT_VARIABLE = re.compile(r",(?=[A-Za-z_][A-Za-z0-9_]*=)")
 DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.IGNORECASE)
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 MEMORY = re.compile(r"\d+(\.\d+)?\s*([kmgt]i?)?b?", re.IGNORECASE)
+MAX_BYTES = 1024**2
+"""As much as the server takes."""
 
 
 def environment(values: Iterable[str]) -> dict[str, str]:
@@ -124,18 +126,33 @@ def cpu(value: float | None) -> float | None:
 
 
 def script(file: str | None) -> str | None:
-    """The text of a script file; ``-`` is stdin."""
+    """The text of a script file; ``-`` is stdin. A file's lines end with ``\\n``, however they do in it."""
     if file is None:
         return None
     try:
-        text = sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_text(encoding="utf-8")
+        text = whole(file, f"--script {file}", "--script").decode()
     except UnicodeDecodeError:
         raise InvalidInput(f"--script {file} is not text in UTF-8.", field="--script") from None
-    except OSError as error:
-        raise InvalidInput(f"--script {file} cannot be read: {error.strerror}.", field="--script") from None
     if not text.strip():
         raise InvalidInput(f"--script {file} is empty.", field="--script")
-    return text
+    return text if file == "-" else text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def whole(file: str, named: str, option: str) -> bytes:
+    """What is in a file, ``-`` being stdin. Raises InvalidInput that begins with ``named``, for one without an end too."""
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{named} cannot be read: {error.strerror}.", field=option) from None
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(
+            f"{named} is larger than the {MAX_BYTES} bytes that the server takes.", field=option
+        )
+    return data
 
 
 def since(value: str | None, now: datetime, option: str = "--since") -> str | None:

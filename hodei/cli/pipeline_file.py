@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodei.cli import inputs
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from yaml import MarkedYAMLError
     from yaml.nodes import Node
 
-MAX_BYTES = 1024**2
-"""As much as the server takes."""
+MAX_NODES = 100_000
+"""Aliases followed: a hundred for each of the thousand jobs that a pipeline may have."""
+MAX_DEPTH = 50
+MAX_NUMBER_CHARACTERS = 100
 TEXTS = (
     re.compile(r"(name|description)"),
     re.compile(r"params\.[^.]+\.(default|description)"),
@@ -25,6 +27,7 @@ TEXTS = (
     re.compile(r"jobs\.\d+\.matrix\..+"),
 )
 """Where a text is meant whatever it looks like: 3.10 is no number there, and no is no answer."""
+TOO_DEEP = f"it is nested more than {MAX_DEPTH} deep, its aliases followed."
 NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -75,18 +78,12 @@ class PipelineFile:
             yield name, self._read(value, inner)
 
     def _scalar(self, node: Node, path: str) -> Any:
-        import yaml
-
         plain = node.style is None
         if plain and node.value in NULLS:
             return None
         if not plain or any(pattern.fullmatch(path) for pattern in TEXTS):
             return str(node.value)
-        try:
-            value = yaml.safe_load(node.value)
-        except yaml.YAMLError:
-            return str(node.value)
-        return value if isinstance(value, str | int | float | bool) else str(node.value)
+        return _value(node)
 
     def _take_secrets(self) -> None:
         """A list of names takes the values from this shell, so that they stand in no file."""
@@ -104,51 +101,75 @@ class PipelineFile:
 
 def read(file: str) -> PipelineFile:
     """The file; ``-`` is stdin. Raises InvalidInput with its line for what is no YAML, or no mapping."""
-    import sys
-
-    if file == "-":
-        return PipelineFile("stdin", sys.stdin.read())
+    name = "stdin" if file == "-" else file
+    data = inputs.whole(file, name, "--file")
     try:
-        data = Path(file).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", field="--file") from None
-    if len(data) > MAX_BYTES:
-        raise InvalidInput(f"{file} is larger than the {MAX_BYTES} bytes that a pipeline may have.")
-    try:
-        return PipelineFile(file, data.decode("utf-8-sig"))
+        return PipelineFile(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise InvalidInput(f"{file}:{line}: there are bytes that are not UTF-8.") from None
+        raise InvalidInput(f"{name}:{line}: there are bytes that are not UTF-8.") from None
 
 
 def _compose(name: str, text: str) -> Node | None:
     import yaml
 
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _refuse_circles(name, root)
-        return root
+        loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise InvalidInput(f"{name}:{line}: there is a character that YAML does not allow.") from None
+    try:
+        root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise InvalidInput(f"{name}:{_line(error)}: this is not YAML: {_why(error)}.") from None
+    except RecursionError:
+        raise InvalidInput(f"{name}:{loader.line + 1}: {TOO_DEEP}") from None
+    except (ValueError, OverflowError):  # of Python, to which PyYAML gives the numbers in both as they are
+        raise InvalidInput(
+            f"{name}:{loader.line + 1}: there is an escape or a version that YAML does not have."
+        ) from None
+    if root is not None:
+        _measure(name, root)
+    return root
 
 
-def _refuse_circles(name: str, root: Node) -> None:
-    """An alias inside of what it stands for has no end, and many of them in each other have none that is near."""
-    count = 0
-    waiting: list[Node] = [root]
+def _measure(name: str, root: Node) -> None:
+    """Refuses what is no text, too deep, or too much, as is soon what aliases in each other make, or one in itself."""
+    nodes = size_bytes = 0
+    waiting: list[tuple[Node, int]] = [(root, 1)]
     while waiting:
-        node = waiting.pop()
-        count += 1
-        if count > 1_000_000:
-            raise InvalidInput(f"{name}:{node.start_mark.line + 1}: its aliases make too much of it.")
-        if node.id == "sequence":
-            waiting += node.value
-        elif node.id == "mapping":
-            waiting += [part for pair in node.value for part in pair]
+        node, depth = waiting.pop()
+        where = f"{name}:{node.start_mark.line + 1}:"
+        nodes += 1
+        if node.id == "scalar":
+            try:
+                size_bytes += len(node.value.encode())
+            except UnicodeEncodeError:
+                raise InvalidInput(f"{where} half of a surrogate pair is no character.") from None
+        elif depth > MAX_DEPTH:
+            raise InvalidInput(f"{where} {TOO_DEEP}")
+        elif node.id == "sequence":
+            waiting += ((item, depth + 1) for item in node.value)
+        else:
+            waiting += ((part, depth + 1) for pair in node.value for part in pair)
+        if nodes > MAX_NODES or size_bytes > inputs.MAX_BYTES:
+            raise InvalidInput(
+                f"{where} there is more in it, its aliases followed, than {MAX_NODES} values or {inputs.MAX_BYTES} bytes."
+            )
+
+
+def _value(node: Node) -> Any:
+    """The number or the answer that a plain scalar is; what JSON has no form for, or YAML no value, stays a text."""
+    from yaml.constructor import SafeConstructor
+
+    text, kind = str(node.value), node.tag.rpartition(":")[2]
+    if kind not in ("bool", "int", "float") or len(text) > MAX_NUMBER_CHARACTERS:
+        return text
+    try:
+        value = getattr(SafeConstructor(), f"construct_yaml_{kind}")(node)
+    except (ValueError, LookupError):
+        return text
+    return value if math.isfinite(value) else text
 
 
 def _line(error: MarkedYAMLError) -> int:

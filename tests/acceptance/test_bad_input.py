@@ -120,7 +120,7 @@ def test_a_body_of_2_mb_is_refused_with_413(running: RunningPlatform) -> None:
 
     # then
     check_problem(answer, 413)
-    check_sentence(by_hand, 3, "1048576")
+    check_sentence(by_hand, 2, "--script - is larger than the 1048576 bytes")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,23 @@ def test_a_script_without_text_is_a_mistake(tmp_path: Path, content: bytes) -> N
         inputs.script(str(file))
 
 
+@pytest.mark.parametrize("file", ["/dev/zero", "-"])
+def test_of_a_script_without_an_end_no_more_is_read_than_the_server_takes(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/zero") as endless:
+        monkeypatch.setattr("sys.stdin", endless)
+        with pytest.raises(InvalidInput, match=f"^--script {file} is larger than the 1048576 bytes"):
+            inputs.script(file)
+
+
+def test_the_lines_of_a_script_from_windows_end_as_a_shell_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "build.sh"
+    file.write_bytes(b"echo one\r\necho two\r\n")
+
+    assert inputs.script(str(file)) == "echo one\necho two\n"
+
+
 def test_a_script_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(InvalidInput, match="No such file"):
         inputs.script("/nowhere/build.sh")
