@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Protocol
+from urllib.parse import urlsplit
 
 import typer
 
@@ -62,16 +63,27 @@ def find(
     """
     note = noted()
     url = server or variables.get("HODEI_URL") or (note.url if note else DEFAULT_URL)
-    if not url.startswith(("http://", "https://")):
-        if "://" in url:
-            raise InvalidInput(f"{url!r} is not a server's address such as {DEFAULT_URL}.", field="--server")
+    if "://" not in url:
         url = f"http://{url}"
     url = url.rstrip("/")
+    if not _is_address(url):
+        raise InvalidInput(f"{url!r} is not a server's address such as {DEFAULT_URL}.", field="--server")
     if not token:
         token = variables.get("HODEI_API_TOKEN") or None
     if not token and note and url == note.url.rstrip("/"):
         token = note.token
     return Target(url=url, token=token)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna").decode("idna")
+        return url.startswith(("http://", "https://")) and host != "" and parts.port != 0
+    except (
+        ValueError
+    ):  # of brackets without an address, of a port that is no number, of a name that no host can have
+        return False
 
 
 def connect(context: typer.Context, server: str | None, token: str | None) -> HodeiClient:

@@ -40,6 +40,27 @@ def test_the_noted_token_goes_to_no_other_server() -> None:
     assert target.find(URL, None, variables={}, noted=lambda: NOTED).token is None
 
 
-def test_an_address_that_is_not_http_is_a_mistake() -> None:
-    with pytest.raises(InvalidInput, match="ftp://x"):
-        target.find("ftp://x", None, variables={}, noted=lambda: None)
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "ftp://x",
+        "http://[::1",
+        "[::1",
+        "http://[nowhere]",
+        "https://",
+        "http://:80",
+        "http://x:99999",
+        "x:port",
+        "a..b",
+        "x" * 64,
+        "xn--zzzzzzz999999",
+    ],
+)
+def test_what_is_no_servers_address_is_a_mistake(typed: str) -> None:
+    for server, variables in ((typed, {}), (None, {"HODEI_URL": typed})):
+        with pytest.raises(InvalidInput, match="is not a server's address such as"):
+            target.find(server, None, variables=variables, noted=lambda: None)
+
+
+def test_an_address_of_ipv6_stays_as_it_is() -> None:
+    assert target.find("[::1]:80", None, variables={}, noted=lambda: None).url == "http://[::1]:80"
