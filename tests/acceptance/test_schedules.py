@@ -109,6 +109,8 @@ def test_the_routes_answer_in_their_shapes_and_unknown_ids_are_404(running: Runn
     assert (fired.status_code, fired.json()["outcome"]) == (201, "fired")
     said = call(running, "POST", "/schedule/validate", json={"cron": "0 25 * * *"}).json()
     assert (said["valid"], said["field"]) == (False, "cron") and "'25' is not an hour" in said["message"]
+    few = call(running, "POST", "/schedule/validate", json={"cron": "* * * *"}).json()
+    assert (few["valid"], few["field"]) == (False, "cron") and "this one has 4" in few["message"]
     assert call(running, "DELETE", path).status_code == 204
     with running.client() as client:
         assert client.wait(fired.json()["job_id"]).status == "succeeded"  # its jobs stay, and run

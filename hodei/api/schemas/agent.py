@@ -9,7 +9,7 @@ from uuid import UUID
 from hodei_agent.protocol import PROTOCOL_VERSION
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from hodei.api.schemas.common import Out, Query
+from hodei.api.schemas.common import Form, Out, Query
 
 BIG = 2**63 - 1
 
@@ -44,7 +44,9 @@ class Registration(AgentIn):
     worker_id: UUID
     protocol: int = Field(ge=1, le=1_000_000, examples=[1], json_schema_extra={"maximum": PROTOCOL_VERSION})
     agent_version: AgentText
-    session_token: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", json_schema_extra={"writeOnly": True})
+    session_token: Annotated[
+        str, Form(r"^[A-Za-z0-9_-]{43}$", "should be 256 bits in Base64 for URLs, without padding")
+    ] = Field(json_schema_extra={"writeOnly": True})
     hostname: AgentText = ""
     pid: Count = 0
     boot_id: AgentText | None = None
@@ -141,7 +143,7 @@ class Result(AgentIn):
     outcome: Outcome
     exit_code: int | None = Field(None, ge=-255, le=255)
     signal: int | None = Field(None, ge=0, le=255)
-    error_code: str | None = Field(None, pattern=r"^ERR_[0-9]{4}$")
+    error_code: Annotated[str, Form(r"^ERR_[0-9]{4}$", "should be a code such as ERR_1016")] | None = None
     error_message: AgentText | None = None
     started_at: Count | None = None
     finished_at: Count | None = None

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
 
 NOT_NUL = r"^[^\u0000]*$"
 ONE_YEAR_S = 366 * 86_400
@@ -18,6 +29,27 @@ MOMENT = (
 )
 FIRST_MOMENT = datetime(1, 1, 1, tzinfo=UTC)
 _SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a text: the pattern is for the schema, the words, which go on after the field's name, for who is refused."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"pattern": self.pattern}
+
+    def _checked(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(self.words)
+        return value
 
 
 def _no_nul(value: str) -> str:
@@ -133,15 +165,19 @@ class Failure(Out):
     actions: list[str]
 
 
+OnceKey = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    Form(r"^[!-~]+$", "should be visible ASCII characters, without blanks"),
+]
+
+
 class OnceHeader(BaseModel):
     """A request that may be sent again."""
 
-    key: str | None = Field(
+    key: OnceKey | None = Field(
         None,
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[!-~]+$",
         description="Sent again within 24 hours with the same body, the first answer comes again; with another, 409.",
         json_schema_extra={"example": "9c5b94b1-35ad-49bb-b118-8e8fc24abf80"},
     )

@@ -18,6 +18,7 @@ from hodei.api.schemas.job_values import (
     Labels,
     Memory,
     Name,
+    ProviderWord,
     Script,
     Secrets,
 )
@@ -50,9 +51,8 @@ class TimeoutsIn(In):
 class JobPlace(In):
     """Where and how a job runs, and how often it is tried."""
 
-    provider: str = Field(
+    provider: ProviderWord = Field(
         "auto",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
         description="docker, kubernetes, process, another provider's name, or auto.",
         examples=["auto", "docker", "kubernetes", "process"],
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from hodei.api.schemas.common import Form
 from hodei.domain.job import MAX_ARGUMENT_BYTES
 
 MIN_MEMORY_BYTES = 6 * 1024**2
@@ -152,6 +153,13 @@ def _map_schema(keys: str, value: dict[str, Any], example: dict[str, str], **mor
     )
 
 
+ProviderWord = Annotated[
+    str,
+    Form(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        "should be auto, docker, kubernetes, process, or another provider's name or id",
+    ),
+]
 Command = Annotated[
     str,
     AfterValidator(_command),

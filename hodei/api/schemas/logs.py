@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from hodei.api.schemas.common import Out, Query, Text, Time
+from hodei.api.schemas.common import Form, Out, Query, Text, Time
 from hodei.errors import InvalidInput
 from hodei.logs.selection import Selection
 from hodei.services.logs import NO_LIMIT, Part
@@ -92,10 +92,15 @@ class LogQuery(ExecutionLogQuery):
 class PlaceHeader(BaseModel):
     """Where a stream of events goes on."""
 
-    place: str | None = Field(
+    place: (
+        Annotated[
+            str,
+            Form(r"^([0-9]{1,9}-[0-9]{1,18})?$", "should be the id of an event that was got, such as 1-42"),
+        ]
+        | None
+    ) = Field(
         None,
         alias="Last-Event-ID",
-        pattern=r"^([0-9]{1,9}-[0-9]{1,18})?$",
         description="The id of the last event that was got, attempt and seq: following goes on after it. Empty: none was got.",
         json_schema_extra={"example": "1-42"},
     )

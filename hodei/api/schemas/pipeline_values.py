@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from hodei.api.schemas.common import Text
+from hodei.api.schemas.common import Form, Text
 from hodei.api.schemas.job_values import Arguments
 from hodei.domain.pipeline_graph import MAX_NODES
 
@@ -95,7 +95,9 @@ _COMBINATIONS: dict[str, Any] = {
         "additionalProperties": False,
     },
 }
-Key = Annotated[str, Field(pattern=KEY_PATTERN)]
+Key = Annotated[
+    str, Form(KEY_PATTERN, "should be 1 to 63 letters, digits, _ and -, and begin with a letter or _")
+]
 Needs = Annotated[
     list[Key],
     BeforeValidator(_one_or_more),

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from hodei.api.schemas.common import In, Query
-from hodei.api.schemas.job_values import Command, Image, Labels
+from hodei.api.schemas.job_values import Command, Image, Labels, ProviderWord
 from hodei.domain.states import ProviderStatus
 from hodei.services.provider_admin import NewProvider, ProviderChange
 from hodei.services.worker_admin import IDLE_S, NewWorker
@@ -135,9 +135,8 @@ class WorkerIn(In):
     """A worker to be made by hand."""
 
     type: Sentence = Field(description="What it is for, in a word of yours.", examples=["rust"])
-    provider: str | None = Field(
+    provider: ProviderWord | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
         description="A provider's name or id; else the one that `auto` would choose now.",
         examples=["docker"],
     )

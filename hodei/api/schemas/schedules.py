@@ -9,47 +9,60 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
-from hodei.api.schemas.common import In, Out, PageQuery, Query, Time
+from hodei.api.schemas.common import Form, In, Out, PageQuery, Query, Time
 from hodei.api.schemas.job_out import JobStatus
 from hodei.api.schemas.job_values import Command, Name
 from hodei.domain.schedule import MAX_CATCH_UP, CatchUp, FiringKind, Overlap
 from hodei.services.schedules.create import NewSchedule
 from hodei.services.schedules.read import MAX_UPCOMING
-from hodei.services.schedules.times import MAX_CRON_CHARACTERS
+from hodei.services.schedules.times import CRON_PATTERN, FORMS, MAX_CRON_CHARACTERS, MOMENT_PATTERN
 
 MAX_JITTER_S = 86_400
 MAX_FAILURES = 1000
-_CRON = r"^[ \t]*(@[A-Za-z]+|[!-?A-~][!-~]*([ \t]+[!-~]+){4})[ \t]*$"
-_MOMENT = (
-    r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
-    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$"
-)
+MAX_CHARACTERS = 64
+"""No zone and no time is longer."""
+_START = "No time before this one counts. With cron only."
+_END = "No time after this one counts. With cron only."
 _IS_TEXT: dict[str, Any] = {"type": "string"}
 
-Cron = Annotated[
+AnyCron = Annotated[
     str,
     Field(
         max_length=MAX_CRON_CHARACTERS,
-        pattern=_CRON,
-        description="Five fields, or @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually.",
+        description=f"Five fields, or {', '.join(FORMS)}.",
         examples=["30 2 * * MON-FRI", "@daily"],
     ),
 ]
-Moment = Annotated[
+AnyMoment = Annotated[
     str,
     Field(
-        pattern=_MOMENT,
+        max_length=MAX_CHARACTERS,
         description="RFC 3339; without an offset it is read in `timezone`.",
         examples=["2030-05-01T12:00:00Z", "2030-05-01T12:00"],
     ),
 ]
-Zone = Annotated[
+AnyZone = Annotated[
     str,
-    Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$",
-        description="An IANA time zone.",
-        examples=["UTC", "Europe/Berlin"],
+    Field(max_length=MAX_CHARACTERS, description="An IANA time zone.", examples=["UTC", "Europe/Berlin"]),
+]
+Cron = Annotated[
+    AnyCron,
+    Form(
+        CRON_PATTERN,
+        "should have five fields (minute, hour, day of the month, month, day of the week), such as 30 2 * * MON-FRI, "
+        f"or be one of {', '.join(FORMS)}",
     ),
+]
+Moment = Annotated[
+    AnyMoment,
+    Form(
+        MOMENT_PATTERN,
+        "should be a time from the year 2000 on, such as 2030-05-01T12:00:00Z, or 2030-05-01T12:00 in the schedule's zone",
+    ),
+]
+Zone = Annotated[
+    AnyZone,
+    Form(r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$", "should be an IANA time zone, such as Europe/Berlin, or UTC"),
 ]
 Jitter = Annotated[
     float,
@@ -95,7 +108,7 @@ class SchedulePath(BaseModel):
 
 
 class TimesIn(In):
-    """When a schedule fires: cron or schedule_time."""
+    """When a schedule fires: cron or schedule_time. What is wrong with one of them is answered, not refused."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -104,11 +117,11 @@ class TimesIn(In):
         }
     )
 
-    cron: Cron | None = None
-    schedule_time: Moment | None = None
-    timezone: Zone = "UTC"
-    start_at: Moment | None = Field(None, description="No time before this one counts. With cron only.")
-    end_at: Moment | None = Field(None, description="No time after this one counts. With cron only.")
+    cron: AnyCron | None = None
+    schedule_time: AnyMoment | None = None
+    timezone: AnyZone = "UTC"
+    start_at: AnyMoment | None = Field(None, description=_START)
+    end_at: AnyMoment | None = Field(None, description=_END)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> TimesIn:
@@ -135,6 +148,11 @@ class ScheduleIn(TimesIn):
         }
     )
 
+    cron: Cron | None = None
+    schedule_time: Moment | None = None
+    timezone: Zone = "UTC"
+    start_at: Moment | None = Field(None, description=_START)
+    end_at: Moment | None = Field(None, description=_END)
     job_id: UUID = Field(description="Its definition is run at each time, as a job of its own.")
     name: Name | None = Field(None, description="Without one, the job's.")
     command: Command | None = Field(None, description="A shell line in place of the definition's command.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -25,6 +26,12 @@ FORMS = {
     "@annually": "0 0 1 1 *",
 }
 MAX_CRON_CHARACTERS = 200
+CRON_PATTERN = r"^[ \t]*(@[A-Za-z]+|[!-?A-~][!-~]*([ \t]+[!-~]+){4})[ \t]*$"
+MOMENT_PATTERN = (
+    r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$"
+)
+"""RFC 3339, the offset left out or not; Python's own reading takes more."""
 PARTS = (
     ("minute", Field.MINUTE, "0 to 59"),
     ("hour", Field.HOUR, "0 to 23"),
@@ -73,6 +80,8 @@ def _simulated(text: str) -> CronSim:
             else f"cron is longer than {MAX_CRON_CHARACTERS} characters.",
             field="cron",
         )  # fmt: skip
+    if not re.fullmatch(CRON_PATTERN, text):
+        raise InvalidInput("cron is written in ASCII, with blanks or tabs between its fields.", field="cron")
     read = []
     for part, (name, field, range_of) in zip(parts, PARTS, strict=True):
         try:
@@ -119,6 +128,8 @@ def read_moment(text: str, zone: ZoneInfo, field: str) -> datetime:
     To the millisecond. Raises InvalidInput.
     """
     try:
+        if not re.fullmatch(MOMENT_PATTERN, text):
+            raise ValueError(text)
         given = datetime.fromisoformat(text)
         moment = moment_of(given, zone) if given.tzinfo is None else given.astimezone(UTC)
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -107,6 +107,45 @@ def test_what_no_schedule_can_be_is_refused_with_the_field(scheduler, seen, docu
     assert seen == {}
 
 
+IN_WORDS = [
+    (
+        "cron",
+        "* * * *",
+        "cron should have five fields (minute, hour, day of the month, month, day of the week)",
+    ),
+    ("cron", "@every 5m", "or be one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually."),
+    (
+        "schedule_time",
+        "yesterday",
+        "schedule_time should be a time from the year 2000 on, such as 2030-05-01T12:00:00Z",
+    ),
+    ("start_at", "1999-12-31T00:00", "start_at should be a time from the year 2000 on"),
+    ("timezone", "", "timezone should be an IANA time zone, such as Europe/Berlin, or UTC."),
+]
+AND_WHEN = {"start_at": {"cron": "@daily"}, "timezone": {"cron": "@daily"}}
+
+
+@pytest.mark.parametrize(("field", "value", "words"), IN_WORDS)
+def test_the_form_of_a_text_is_said_in_words(scheduler, seen, field, value, words):
+    document = {"job_id": JOB, field: value} | AND_WHEN.get(field, {})
+
+    for refused in (
+        scheduler.post("/api/v1/schedule", json=document),
+        scheduler.patch(ONE, json={field: value}),
+    ):
+        assert (refused.status_code, refused.json["field"]) == (422, field)
+        assert words in refused.json["detail"] and "^" not in refused.json["detail"]
+    assert seen == {}
+
+
+@pytest.mark.parametrize(("field", "value", "words"), IN_WORDS)
+def test_a_validation_is_not_refused_for_what_it_is_asked(scheduler, seen, field, value, words):
+    asked = {field: value} | AND_WHEN.get(field, {})
+
+    assert scheduler.post("/api/v1/schedule/validate", json=asked).status_code == 200
+    assert seen["validate"][0][0][field] == value
+
+
 def test_a_change_names_only_what_was_named(scheduler, seen):
     changed = scheduler.patch(ONE, json={"status": "paused", "end_at": None, "overlap": "queue"})
     nothing = scheduler.patch(ONE, json={})

@@ -196,6 +196,29 @@ def test_too_many_entries_are_counted_in_plain_words(submit):
     assert response.json["detail"] == "args must have at most 10000 entries."
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("a b", "be visible ASCII characters, without blanks"),
+        ("é", "be visible ASCII characters, without blanks"),
+        ("", "have at least 1 character"),
+        ("k" * 256, "have at most 255 characters"),
+    ],
+)
+def test_a_key_that_no_request_can_have_is_refused_in_words(client, key, words):
+    response = client().post("/api/v1/jobs", json={"command": "ls"}, headers={"Idempotency-Key": key})
+
+    assert (response.status_code, response.json["field"]) == (422, "Idempotency-Key")
+    assert response.json["detail"] == f"Idempotency-Key should {words}."
+
+
+def test_a_provider_that_no_place_can_be_called_is_refused_in_words(submit):
+    response, _ = submit(command="ls", provider="my docker")
+
+    words = "should be auto, docker, kubernetes, process, or another provider's name or id."
+    assert response.json["detail"] == f"provider {words}"
+
+
 def test_a_quote_that_is_not_closed_is_refused(submit):
     response, _ = submit(command="ls", args="it's")
 

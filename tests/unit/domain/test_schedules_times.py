@@ -245,7 +245,9 @@ def test_the_short_forms_are_what_they_stand_for(form: str) -> None:
         ("", "this one has 0"),
         ("@reboot", "there is no '@reboot'. The forms are @hourly, @daily"),
         (f"{'1,' * 200}1 * * * *", "longer than 200 characters"),
-        ("² * * * *", "is not a minute"),
+        ("² * * * *", "cron is written in ASCII"),
+        ("* * * * ſun", "cron is written in ASCII"),
+        ("0 0\n* * *", "with blanks or tabs between its fields"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_an_expression_is_said_in_words(text: str, words: str) -> None:
@@ -282,8 +284,9 @@ def test_a_single_time_without_an_offset_is_read_in_the_zone() -> None:
     assert read_moment("2026-07-01T12:00:00Z", berlin, "at") == datetime(2026, 7, 1, 12, tzinfo=UTC)
     assert read_moment("2026-03-29T02:30", berlin, "at") == datetime(2026, 3, 29, 1, tzinfo=UTC)
     assert read_moment("2026-10-25T02:30", berlin, "at") == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    with pytest.raises(InvalidInput):
-        read_moment("2026-02-30T12:00", berlin, "at")
+    for text in ("2026-02-30T12:00", "20260701T120000", "2026-W01-1", "2026-07-01 12:00", "yesterday", ""):
+        with pytest.raises(InvalidInput, match="is not a time such as 2026-05-01T12:00:00Z"):
+            read_moment(text, berlin, "at")
 
 
 def test_a_schedules_times_keep_to_its_start_and_end() -> None:
