@@ -33,8 +33,8 @@ def lines(job: Job) -> Iterator[str]:
     yield f"ID: {visible(job.id)}"
     yield f"Name: {visible(job.name)}"
     yield status_line(job)
-    if job.held:
-        yield "Held: it is a definition, outside the queue"
+    if job.held and not job.has_ended:
+        yield f"Held: it {'waits for the runs before it' if job.schedule_id else 'is a definition'}, outside the queue"
     yield f"Provider: {_provider(job)}"
     yield f"Worker: {visible(job.worker_id)}"
     beyond = " (the others are the infrastructure's retries)" if job.attempts > job.max_attempts else ""

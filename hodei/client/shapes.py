@@ -63,6 +63,7 @@ class Job(Shape):
     status: str = "pending"
     status_code: int | None = None
     held: bool = False
+    schedule_id: str | None = None
     attempts: int = 0
     max_attempts: int = 1
     provider_id: str | None = None

@@ -65,6 +65,23 @@ def test_a_cause_is_shown_with_its_code_and_what_to_do() -> None:
     assert shown[-2:] == ["Error: ERR_1001 (USER) Command not found: mak", "  - Check the spelling"]
 
 
+@pytest.mark.parametrize(
+    ("status", "schedule_id", "expected"),
+    [
+        ("pending", None, ["Held: it is a definition, outside the queue"]),
+        ("pending", "2", ["Held: it waits for the runs before it, outside the queue"]),
+        ("cancelled", "2", []),
+        ("cancelled", None, []),
+    ],
+)
+def test_what_is_held_says_why_till_it_ends(
+    status: str, schedule_id: str | None, expected: list[str]
+) -> None:
+    job = Job.from_json({"id": "1", "status": status, "held": True, "schedule_id": schedule_id})
+
+    assert [line for line in job_report.lines(job) if line.startswith("Held")] == expected
+
+
 def test_what_steers_a_terminal_is_made_harmless() -> None:
     assert output.visible("a\x1b[2Jb\nc") == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c"
 
