@@ -76,13 +76,12 @@ def find(
 
 
 def _is_address(url: str) -> bool:
+    """Not brackets without an address, a port that is no number, a name that no host can have."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna").decode("idna")
         return url.startswith(("http://", "https://")) and host != "" and parts.port != 0
-    except (
-        ValueError
-    ):  # of brackets without an address, of a port that is no number, of a name that no host can have
+    except ValueError:
         return False
 
 
