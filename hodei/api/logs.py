@@ -55,8 +55,8 @@ def log_response(
     form = _form(query)
     if form == EVENTS:
         return _event_stream(which, part, place)
-    if form == JSON_TYPE and part.limit == logs.NO_LIMIT:
-        part = replace(part, limit=USUAL_LIMIT if part.tail is None else max(1, part.tail))
+    if form == JSON_TYPE and part.limit == logs.NO_LIMIT and part.tail is None:
+        part = replace(part, limit=USUAL_LIMIT)
     view = logs.find(platform(), which, part, wait_s=query.wait_s)
     headers = _about(view)
     if form == JSON_TYPE:
@@ -102,12 +102,9 @@ def _about(view: logs.View) -> dict[str, str]:
 def _entries(view: logs.View, part: logs.Part) -> tuple[Iterable[bytes], bool]:
     """The array, and whether nothing is stored after it. What cannot be known before it is sent is not claimed."""
     here = platform()
-    if part.selection == EVERYTHING:
-        after = 0 if view.log is None else logs.start(here, view.log, part)
-        part = replace(part, after=after, tail=None)
-        return forms.json_array(
-            logs.entries(here, view, part), view.attempt
-        ), view.count - after <= part.limit
+    if part.selection == EVERYTHING and part.tail is None:
+        all_of_it = forms.json_array(logs.entries(here, view, part), view.attempt)
+        return all_of_it, view.count - part.after <= part.limit
     found, ahead, size = logs.entries(here, view, part), list[Entry](), 0
     for entry in found:
         ahead.append(entry)

@@ -10,7 +10,8 @@ from hodei_agent.frames import Frame
 from hodei_agent.protocol import STREAM_NAMES
 
 from hodei.errors import StaleAttempt
-from hodei.logs.chunks import LARGEST_CHUNK_BYTES, Entry, Log, backward, copy_rows, forward
+from hodei.logs.chunks import LARGEST_CHUNK_BYTES, Chunk, Entry, Log, backward, copy_rows, forward
+from hodei.logs.lines import BEGINNING, LastLines, Lines, Start
 from hodei.logs.selection import EVERYTHING, Selection
 from hodei.storage.database import Database
 from hodei.storage.transaction import Row, Transaction
@@ -74,57 +75,81 @@ def append(tx: Transaction, execution: Row, received: list[Frame]) -> int:
 
 
 def entries(
-    database: Database, log: Log, *, after: int = 0, selection: Selection = EVERYTHING
+    database: Database, log: Log, *, start: Start = BEGINNING, selection: Selection = EVERYTHING
 ) -> Iterator[Entry]:
-    """The selected entries above ``after``, in the order in which they were written."""
-    for chunk in forward(database, log, after=after, since_us=_stored_since(selection)):
-        for entry in chunk.entries():
-            if after < entry.seq <= log.entries and selection.takes(entry):
-                yield entry
+    """The selected entries after the start, in the order in which they were written."""
+    lines = Lines(selection, start)
+    for chunk in forward(database, log, after=start.after, since_us=_stored_since(selection)):
+        yield from lines.of(_entries_of(chunk, log, start.after))
+    yield from lines.rest()
 
 
 def pieces(
-    database: Database, log: Log, *, after: int = 0, selection: Selection = EVERYTHING
+    database: Database, log: Log, *, start: Start = BEGINNING, selection: Selection = EVERYTHING
 ) -> Iterator[tuple[str, bytes]]:
-    """Stream and bytes as the job wrote them; line by line only where the selection asks for it."""
-    for chunk in forward(database, log, after=after, since_us=_stored_since(selection)):
-        whole = after < chunk.first_entry and chunk.last_entry <= log.entries
-        if whole and not selection.looks_at_entries:
+    """Stream and bytes as the job wrote them; line by line only where the start or the selection asks for it."""
+    if selection.looks_at_entries or start.unwanted:
+        for entry in entries(database, log, start=start, selection=selection):
+            yield entry.stream, entry.data
+        return
+    for chunk in forward(database, log, after=start.after):
+        if start.after < chunk.first_entry and chunk.last_entry <= log.entries:
             for segment in chunk.segments:
                 stream = STREAM_NAMES[segment.stream]
                 if selection.stream in (None, stream):
                     yield stream, segment.data
         else:
-            for entry in chunk.entries():
-                if after < entry.seq <= log.entries and selection.takes(entry):
-                    yield entry.stream, entry.data
+            for entry in selection.admitted(_entries_of(chunk, log, start.after)):
+                yield entry.stream, entry.data
 
 
-def raw(
-    database: Database, log: Log, *, after: int = 0, selection: Selection = EVERYTHING
-) -> Iterator[bytes]:
-    """The bytes as the job wrote them: of one stream, or of both in the order in which they came."""
-    return (data for _, data in pieces(database, log, after=after, selection=selection))
+def raw(database: Database, log: Log) -> Iterator[bytes]:
+    """The bytes as the job wrote them, of both streams in the order in which they came."""
+    return (data for _, data in pieces(database, log))
 
 
-def start_of_tail(database: Database, log: Log, count: int, selection: Selection = EVERYTHING) -> int:
-    """After which entry the last ``count`` selected ones begin. Reads from the end, and no further than it must."""
+def start_of_tail(database: Database, log: Log, count: int, selection: Selection = EVERYTHING) -> Start:
+    """Where the last ``count`` selected lines begin. Reads from the end, and no further than it must."""
     if count == 0:
-        return log.entries
-    if selection == EVERYTHING:
-        return max(0, log.entries - count)
-    missing, start = count, log.entries
+        return Start(log.entries)
+    if selection == EVERYTHING and count >= log.entries:
+        return BEGINNING
+    lines = LastLines(selection, count, end=log.entries)
     for chunk in backward(database, log):
-        found = [
-            entry.seq for entry in chunk.entries() if entry.seq <= log.entries and selection.takes(entry)
-        ]
-        if len(found) >= missing:
-            return found[-missing] - 1
-        if found:
-            missing, start = missing - len(found), found[0] - 1
+        for entry in reversed(list(chunk.entries())):
+            if entry.seq <= log.entries:
+                start = lines.add(entry)
+                if start is not None:
+                    return start
         if selection.since_us is not None and chunk.segments and chunk.segments[0].at_us < selection.since_us:
             break  # times never go back within a log
-    return start
+    return lines.all_seen()
+
+
+def start_of_moment(database: Database, log: Log, since_us: int) -> Start:
+    """Where what was written since a moment begins. Reads from the end, and no further than it must."""
+    after = log.entries
+    for chunk in backward(database, log):
+        if chunk.segments and chunk.segments[0].at_us < since_us:  # times never go back within a log
+            later = (entry.seq - 1 for entry in chunk.entries() if entry.at_us >= since_us)
+            return Start(min(after, next(later, after)))
+        after = min(after, chunk.first_entry - 1)
+    return Start(after)
+
+
+def start_after(database: Database, log: Log, after: int, selection: Selection) -> Start:
+    """Going on after an entry that was got: of a line that was wanted the rest is wanted, whatever is in it."""
+    if selection.grep is not None and 0 < after < log.entries:
+        for chunk in forward(database, log, after=after - 1):
+            entry = next(entry for entry in chunk.entries() if entry.seq == after)
+            return Start(after, wanted=frozenset([entry.stream] if entry.partial else []))
+    return Start(after)
+
+
+def _entries_of(chunk: Chunk, log: Log, after: int) -> Iterator[Entry]:
+    if after < chunk.first_entry and chunk.last_entry <= log.entries:
+        return chunk.entries()
+    return (entry for entry in chunk.entries() if after < entry.seq <= log.entries)
 
 
 def _stored_since(selection: Selection) -> int | None:

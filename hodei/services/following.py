@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from hodei.domain.states import JobState
 from hodei.errors import DatabaseUnavailable
-from hodei.logs import forms, window
-from hodei.logs.chunks import forward
+from hodei.logs import forms, store, window
+from hodei.logs.chunks import Entry, forward
 from hodei.logs.feeds import Attempt, Facts, Feed
+from hodei.logs.lines import BEGINNING, Lines, Start
 from hodei.logs.selection import EVERYTHING, Selection
 from hodei.ports import Platform
 from hodei.services import logs
@@ -34,36 +35,48 @@ class Following:
 
     job_id: UUID
     attempt: int = 0
-    after: int = 0
+    start: Start = BEGINNING
     one_attempt: bool = False
     resumed: bool = False
     selection: Selection = field(default=EVERYTHING)
 
 
 def begin(platform: Platform, which: logs.Which, part: logs.Part, place: tuple[int, int] | None) -> Following:
-    """Where to begin: at ``place`` (attempt and seq), else in the last attempt. Raises NotFound and LogExpired."""
+    """Where to begin: at ``place`` (attempt and seq), else in the last attempt.
+
+    Raises NotFound and LogExpired.
+    """
     one = which.execution_id is not None or which.attempt is not None
     view = logs.find(platform, which)
     if place is not None and (not one or place[0] == view.attempt):
-        (attempt, after), resumed = place, True
+        number, start, resumed = place[0], _again(platform, view, part, place), place[1] > 0
     else:
-        attempt, after, resumed = view.attempt, _first(platform, view, part), False
+        number, start, resumed = view.attempt, _first(platform, view, part), False
     return Following(
         job_id=view.job_id,
-        attempt=attempt,
-        after=after,
+        attempt=number,
+        start=start,
         one_attempt=one,
-        resumed=resumed and after > 0,
+        resumed=resumed,
         selection=part.selection,
     )
 
 
-def _first(platform: Platform, view: logs.View, part: logs.Part) -> int:
-    """After which entry to begin; what is older than what is wanted is not looked through."""
+def _again(platform: Platform, view: logs.View, part: logs.Part, place: tuple[int, int]) -> Start:
+    attempt, after = place
+    if view.log is None or attempt != view.attempt:
+        return Start(after)
+    return store.start_after(platform.database, view.log, after, part.selection)
+
+
+def _first(platform: Platform, view: logs.View, part: logs.Part) -> Start:
+    """Where to begin; what is older than what is wanted is not looked through."""
     if view.log is None:
-        return part.after
+        return Start(part.after)
     if part.tail is None and part.selection.since_us is not None:
-        part = replace(part, tail=logs.NO_LIMIT)
+        moment = store.start_of_moment(platform.database, view.log, part.selection.since_us)
+        if moment.after >= part.after:
+            return moment
     return logs.start(platform, view.log, part)
 
 
@@ -82,9 +95,9 @@ class _Follower:
         self._following = following
         self._feed = feed
         self._number = following.attempt
-        self._seq = following.after
+        self._seq = self._sent_seq = following.start.after
+        self._lines = self._lines_from(following.start)
         self._announced = following.resumed
-        self._sent_seq = following.after
         self._window: window.Window | None = None
 
     def run(self) -> Iterator[bytes]:
@@ -101,12 +114,15 @@ class _Follower:
                     if self._seq < attempt.log.entries and not self._platform.wakeups.closing:
                         continue
                 if not self._platform.wakeups.closing and self._is_over(facts, attempt):
+                    yield from self._held()
                     if self._go_on(facts):
                         continue
                     yield self._end(facts, attempt)
                     return
             newer = self._feed.wait(facts, KEEP_ALIVE_S)
             if newer is facts and not self._platform.wakeups.closing:
+                if self._lines is not None and self._lines.holds_up:
+                    yield from self._held()
                 yield self._keep_alive()
             facts = newer
 
@@ -144,14 +160,27 @@ class _Follower:
 
     def _send(self, piece: window.Piece) -> Iterator[bytes]:
         self._seq = piece.last
-        if self._following.selection == EVERYTHING:
+        if self._lines is None:
             self._sent_seq = piece.last
             yield piece.events
             return
-        wanted = [entry for entry in piece.entries if self._following.selection.takes(entry)]
+        yield from self._sent(list(self._lines.of(piece.entries)))
+
+    def _held(self) -> Iterator[bytes]:
+        """What waits for the end of a line that does not end."""
+        if self._lines is not None:
+            yield from self._sent(list(self._lines.rest()))
+
+    def _sent(self, wanted: list[Entry]) -> Iterator[bytes]:
         if wanted:
             self._sent_seq = wanted[-1].seq
-            yield forms.events(wanted, piece.attempt)
+            yield forms.events(wanted, self._number)
+
+    def _lines_from(self, start: Start) -> Lines | None:
+        selection = self._following.selection
+        if selection == EVERYTHING and not start.unwanted:
+            return None
+        return Lines(selection, start)
 
     def _is_over(self, facts: Facts, attempt: Attempt | None) -> bool:
         """Nothing more comes of this attempt; all that is stored was sent."""
@@ -168,18 +197,23 @@ class _Follower:
         if after is None or self._following.one_attempt:
             return False
         self._number, self._seq, self._sent_seq = after.number, 0, 0
+        self._lines = self._lines_from(BEGINNING)
         self._announced, self._window = False, None
         return True
 
     @property
     def _place(self) -> str:
-        return f"{self._number}-{self._seq}"
+        return f"{self._number}-{self._decided_seq}"
+
+    @property
+    def _decided_seq(self) -> int:
+        return self._seq if self._lines is None else self._lines.place(self._seq)
 
     def _keep_alive(self) -> bytes:
-        if self._seq == self._sent_seq:
+        if self._decided_seq <= self._sent_seq:
             return KEEP_ALIVE
         self._sent_seq = (
-            self._seq
+            self._decided_seq
         )  # nothing was wanted up to here: whoever goes on elsewhere need not look again
         return f"id: {self._place}\n\n".encode()
 

@@ -13,6 +13,7 @@ from hodei.domain.states import EXECUTION_LIVE, JobState
 from hodei.errors import LogExpired, NotFound
 from hodei.logs import store
 from hodei.logs.chunks import Entry, Log
+from hodei.logs.lines import Start
 from hodei.logs.selection import EVERYTHING, Selection
 from hodei.ports import Platform
 from hodei.storage.transaction import Transaction
@@ -31,7 +32,7 @@ class Which:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What of it: entries above ``after``, or of those the last ``tail``; of these the first ``limit``."""
+    """What of it: entries above ``after``, or of those the last ``tail`` lines; of these the first ``limit`` entries."""
 
     after: int = 0
     tail: int | None = None
@@ -121,9 +122,9 @@ def entries(platform: Platform, view: View, part: Part) -> Iterator[Entry]:
     """The entries, one by one as they are asked for: never more than a batch of them is in memory."""
     if view.log is None:
         return
-    after = start(platform, view.log, part)
-    if after < view.log.entries:
-        found = store.entries(platform.database, view.log, after=after, selection=part.selection)
+    begin = start(platform, view.log, part)
+    if begin.after < view.log.entries:
+        found = store.entries(platform.database, view.log, start=begin, selection=part.selection)
         yield from islice(found, part.limit)
 
 
@@ -134,13 +135,15 @@ def pieces(platform: Platform, view: View, part: Part) -> Iterator[tuple[str, by
     if part.limit < NO_LIMIT:
         yield from ((entry.stream, entry.data) for entry in entries(platform, view, part))
         return
-    after = start(platform, view.log, part)
-    if after < view.log.entries:
-        yield from store.pieces(platform.database, view.log, after=after, selection=part.selection)
+    begin = start(platform, view.log, part)
+    if begin.after < view.log.entries:
+        yield from store.pieces(platform.database, view.log, start=begin, selection=part.selection)
 
 
-def start(platform: Platform, log: Log, part: Part) -> int:
-    """After which entry the part begins."""
-    if part.tail is None:
-        return part.after
-    return max(part.after, store.start_of_tail(platform.database, log, part.tail, part.selection))
+def start(platform: Platform, log: Log, part: Part) -> Start:
+    """Where the part begins."""
+    if part.tail is not None:
+        tail = store.start_of_tail(platform.database, log, part.tail, part.selection)
+        if tail.after >= part.after:
+            return tail
+    return store.start_after(platform.database, log, part.after, part.selection)

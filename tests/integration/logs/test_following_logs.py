@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,53 @@ def test_a_part_is_followed(url: str, written: WrittenJob, query: str, texts: li
 
     assert follower.over.wait(60)
     assert follower.texts == texts
+
+
+def test_a_followed_line_is_wanted_whole_also_when_it_is_followed_from_within(
+    url: str, written: WrittenJob
+) -> None:
+    # given
+    follower, other = Follower(url, "follow=1&grep=B%20...%20failed"), Follower(url, "follow=1&grep=Building")
+
+    # when
+    written.write(b"Building A ... ")
+    written.write(b"ok\n")
+    written.write(b"Building B ... ")
+    other.until(3)
+    resumed = Follower(url, "follow=1&grep=Building", **{"Last-Event-ID": other.last_id})
+    written.write(("stderr", b"B is old\n"))
+    written.write(b"failed\n")
+    written.end()
+
+    # then
+    for each, texts in (
+        (follower, ["Building B ... ", "failed"]),
+        (other, ["Building A ... ", "ok", "Building B ... ", "failed"]),
+        (resumed, ["failed"]),
+    ):
+        assert each.over.wait(60)
+        assert each.texts == texts
+        assert each.end["log"]["complete"]
+
+
+def test_what_waits_behind_a_question_is_told_when_nothing_more_comes(
+    writer: LiveCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a line that does not end, and one on the other stream
+    monkeypatch.setattr(following, "KEEP_ALIVE_S", 0.1)
+    job = writer.write_job()
+    job.write(b"before\n", b"Continue? ", ("stderr", b"error\n"))
+    part = logs.Part(selection=logs.Selection(grep="error"))
+
+    # when
+    start = following.begin(writer.platform, logs.Which(job_id=job.job_id), part, None)
+    stream = following.follow(writer.platform, start)
+    told = [block for block in islice(stream, 4) if block.startswith(b"id: ")]
+
+    # then
+    assert told[0].startswith(b"id: 1-3\ndata: ")
+    stream.close()
+    job.end()
 
 
 def test_a_place_that_is_none_and_a_job_that_is_not_there_are_problems(

@@ -121,6 +121,47 @@ def test_the_end_is_said_only_where_nothing_follows(
     assert ("Hodei-Log-End" in http.get(f"{ended.path}?{query}").headers) is ends
 
 
+@pytest.fixture(scope="module")
+def building(writer: LiveCore) -> WrittenJob:
+    """A job that wrote its lines with pauses: each write is a segment of its own."""
+    job = writer.write_job()
+    job.write(b"Building A ... ", ("stderr", b"warning: "), b"ok\n", b"Building B ... ")
+    job.write(("stderr", b"B is old\n"), b"failed\n", b"Building C ... skipped\n")
+    job.end()
+    return job
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs"),
+    [
+        ("grep=Building", [1, 3, 4, 6, 7]),
+        ("grep=B%20...%20failed", [4, 6]),
+        ("grep=FAILED&ignore_case=1", [4, 6]),
+        ("grep=old", [2, 5]),
+        ("grep=old&stream=stdout", []),
+        ("tail=2&stream=stdout", [4, 6, 7]),
+        ("tail=2", [4, 6, 7]),
+        ("tail=3", [2, 4, 5, 6, 7]),
+        ("tail=1&grep=B", [7]),
+        ("tail=2&grep=ok", [1, 3]),
+        ("grep=Building&limit=1", [1]),
+        ("grep=Building&after=1", [3, 4, 6, 7]),
+        ("grep=Building&after=3&limit=2", [4, 6]),
+        ("grep=failed&after=3", [4, 6]),
+        ("after=5&tail=2&grep=failed", [6]),
+    ],
+)
+def test_a_line_that_was_written_with_pauses_is_one_line(
+    http: httpx.Client, building: WrittenJob, query: str, seqs: list[int]
+) -> None:
+    whole = http.get(building.path).json()
+    wanted = [entry for entry in whole if entry["seq"] in seqs]
+
+    assert http.get(f"{building.path}?{query}").json() == wanted
+    text = "".join(entry["text"] + ("" if entry.get("partial") else "\n") for entry in wanted)
+    assert http.get(f"{building.path}?{query}", headers=TEXT).text == text
+
+
 def test_since_is_a_time_or_how_long_ago(http: httpx.Client, writer: LiveCore) -> None:
     # given
     job, now = writer.write_job(), datetime.now(UTC)

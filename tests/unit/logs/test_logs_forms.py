@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hodei.logs import forms
 from hodei.logs.chunks import Chunk, Entry
+from hodei.logs.lines import BEGINNING, Lines
 from hodei.logs.selection import EVERYTHING, Selection
 from hodei.logs.window import Piece, cut
 from hodei.storage.transaction import Row
@@ -100,12 +101,15 @@ def test_nothing_is_an_empty_array() -> None:
 def test_all_conditions_of_a_selection_must_hold() -> None:
     entry = Entry(1, "stdout", 100, "Grüße\n".encode())
 
-    assert EVERYTHING.takes(entry)
-    assert Selection(stream="stdout", since_us=100, grep="üß").takes(entry)
-    assert Selection(grep="GRÜSSE", ignore_case=True).takes(entry)
-    assert not Selection(grep="GRÜSSE").takes(entry)
-    assert not Selection(since_us=101).takes(entry)
-    assert not Selection(stream="stderr").takes(entry)
+    def taken(selection: Selection) -> bool:
+        return list(Lines(selection, BEGINNING).of([entry])) == [entry]
+
+    assert taken(EVERYTHING)
+    assert taken(Selection(stream="stdout", since_us=100, grep="üß"))
+    assert taken(Selection(grep="GRÜSSE", ignore_case=True))
+    assert not taken(Selection(grep="GRÜSSE"))
+    assert not taken(Selection(since_us=101))
+    assert not taken(Selection(stream="stderr"))
 
 
 def test_a_piece_before_which_one_begins_is_given_whole() -> None:
