@@ -86,15 +86,17 @@ def _follow(
         job_id, place=None, attempt=attempt, selection=selection, idle=_flush(printer, form)
     )
     ended = None
-    for item in _announced(told) if form is Format.TEXT else told:
-        if isinstance(item, LogEnd):
-            ended = item
-        elif isinstance(item, LogEntry):
-            if form is Format.JSON:
-                output.put(json.dumps(item.document))
-            else:
-                printer.show(item)
-    _flush(printer, form)()
+    try:
+        for item in _announced(told, printer) if form is Format.TEXT else told:
+            if isinstance(item, LogEnd):
+                ended = item
+            elif isinstance(item, LogEntry):
+                if form is Format.JSON:
+                    output.put(json.dumps(item.document))
+                else:
+                    printer.show(item)
+    finally:
+        _flush(printer, form)()
     if ended is not None and not ended.log.complete:
         output.say(INCOMPLETE)
     if attempt is not None and ended is not None:
@@ -107,25 +109,27 @@ def _flush(printer: LogPrinter, form: Format) -> log_printer.Flush:
 
 
 def _announced(
-    told: Iterable[LogEntry | LogAttempt | LogEnd],
+    told: Iterable[LogEntry | LogAttempt | LogEnd], printer: LogPrinter
 ) -> Iterator[LogEntry | LogAttempt | LogEnd]:
     """The same; an attempt that begins after another is said on stderr."""
     shown = False
     for item in told:
         if isinstance(item, LogAttempt) and shown:
+            printer.flush()
             output.say(f"Attempt {item.attempt} begins.")
         shown = True
         yield item
 
 
-def show_all(platform: HodeiClient, job_id: str, place: str, printer: LogPrinter) -> Iterator[str]:
-    """Shows everything from a place on, and gives each place that it has reached."""
-    told = platform.log_events(job_id, place=place, idle=printer.flush)
-    for item in _announced(told):
-        if isinstance(item, LogEntry):
-            printer.show(item)
-            yield f"{item.attempt}-{item.seq}"
-        elif isinstance(item, LogEnd) and not item.log.complete:
-            printer.flush()
-            output.say(INCOMPLETE)
-    printer.flush()
+def show_all(platform: HodeiClient, job_id: str, printer: LogPrinter) -> None:
+    """Shows everything that the printer has not shown yet. Interrupted, it can be called again."""
+    told = platform.log_events(job_id, place=printer.place, idle=printer.flush)
+    try:
+        for item in _announced(told, printer):
+            if isinstance(item, LogEntry):
+                printer.show(item)
+            elif isinstance(item, LogEnd) and not item.log.complete:
+                printer.flush()
+                output.say(INCOMPLETE)
+    finally:
+        printer.flush()

@@ -147,13 +147,11 @@ def _is_exclusive(command: str | None, script: str | None) -> bool:
 
 def _accompany(platform: HodeiClient, job: Job, *, follow: bool, as_json: bool) -> Job:
     """The job when it has ended; its log meanwhile, if it is to be followed. Ctrl-C asks what to do."""
-    printer, place = log_printer.to_stderr(), "0-0"
+    printer = log_printer.to_stderr()
 
     def stay() -> Job:
-        nonlocal place
         if follow:
-            for reached in job_logs.show_all(platform, job.id, place, printer):
-                place = reached
+            job_logs.show_all(platform, job.id, printer)
         return platform.wait(job.id)
 
     def detached() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from platform_stand_in import JOB_ID, LOG_END, Answer, StandIn, entry, events, job
+from support.waiting import until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = "/api/v1/jobs"
@@ -337,6 +341,42 @@ def test_a_reader_that_leaves_early_ends_it_silently(
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(20) in (1, 141)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_somebody_made_non_blocking_gets_the_whole_log(
+    platform: StandIn, surroundings: dict[str, str], unbuffered: str
+) -> None:
+    # given a pipe that is full at first, as that of a reader which is slow
+    lines = [entry(number, f"{number} {'x' * 1000}") for number in range(1, 1000)]
+    platform.on("GET", f"{JOB}/logs", Answer(body=lines, headers=LOG_END))
+    source, target = os.pipe()
+    os.set_blocking(target, False)
+    own = {"HODEI_URL": platform.url, "PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hodei.cli.main", "job", "logs", JOB_ID],
+        stdout=target,
+        stderr=subprocess.PIPE,
+        env=surroundings | own,
+    )
+    os.close(target)
+
+    # when
+    until(lambda: is_full(source) or process.poll() is not None, what="the pipe to be full")
+    with os.fdopen(source, "rb") as pipe:
+        printed = pipe.read()
+    _, err = process.communicate(timeout=20)
+
+    # then
+    assert (process.returncode, err) == (0, b"")
+    assert printed.decode().splitlines() == [line["text"] for line in lines]
+
+
+def is_full(pipe: int) -> bool:
+    """Whether what is in it is about all that it takes."""
+    waiting = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return waiting[0] > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) - 4096 * 2
 
 
 def test_psql_gets_the_password_where_nobody_can_read_it(
