@@ -37,7 +37,7 @@ def forms(secrets: Any) -> set[bytes]:
         except UnicodeEncodeError:  # No program can be given it: the job will not be started.
             continue
         lines = (line.strip() for line in text.splitlines())
-        found |= {data, _url_form(data), _json_form(text), *_base64_forms(data)}
+        found |= {data, _url_form(data), *_json_forms(text), *_base64_forms(data)}
         found.update(encode(line) for line in lines if len(line) >= MIN_LINE_CHARACTERS)
     return found
 
@@ -143,10 +143,11 @@ def _base64_forms(value: bytes) -> set[bytes]:
     return found
 
 
-def _json_form(text: str) -> bytes:
+def _json_forms(text: str) -> set[bytes]:
+    """In ASCII alone, as Python writes it, and with other characters as they are, as most others do."""
     import json
 
-    return json.dumps(text)[1:-1].encode()
+    return {encode(json.dumps(text, ensure_ascii=ascii_alone)[1:-1]) for ascii_alone in (True, False)}
 
 
 def _url_form(value: bytes) -> bytes:

@@ -125,7 +125,9 @@ def test_a_value_in_a_url_or_in_json_is_masked() -> None:
     mask = Mask({"S": value})
 
     assert masked(mask.stream(), b"?q=" + urllib.parse.quote(value, safe="").encode()) == b"?q=***"
-    assert masked(mask.stream(), json.dumps({"k": value}).encode()) == b'{"k": "***"}'
+    for ascii_alone in (True, False):
+        document = json.dumps({"k": value}, ensure_ascii=ascii_alone).encode()
+        assert masked(mask.stream(), document) == b'{"k": "***"}'
 
 
 def test_a_text_is_masked_also_when_it_holds_what_is_no_character() -> None:
