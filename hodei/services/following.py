@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from hodei.domain.states import JobState
-from hodei.errors import DatabaseUnavailable
+from hodei.errors import DatabaseUnavailable, InvalidInput
 from hodei.logs import forms, store, window
 from hodei.logs.chunks import Entry, forward
 from hodei.logs.feeds import Attempt, Facts, Feed
@@ -44,7 +44,7 @@ class Following:
 def begin(platform: Platform, which: logs.Which, part: logs.Part, place: tuple[int, int] | None) -> Following:
     """Where to begin: at ``place`` (attempt and seq), else in the last attempt.
 
-    Raises NotFound and LogExpired.
+    Raises NotFound, LogExpired, and InvalidInput for a place in an attempt that nobody can have seen.
     """
     one = which.execution_id is not None or which.attempt is not None
     view = logs.find(platform, which)
@@ -64,6 +64,8 @@ def begin(platform: Platform, which: logs.Which, part: logs.Part, place: tuple[i
 
 def _again(platform: Platform, view: logs.View, part: logs.Part, place: tuple[int, int]) -> Start:
     attempt, after = place
+    if attempt > max(1, view.attempt):  # the first is waited for
+        raise InvalidInput(f"The job has no attempt {attempt}.", field="Last-Event-ID")
     if view.log is None or attempt != view.attempt:
         return Start(after)
     return store.start_after(platform.database, view.log, after, part.selection)

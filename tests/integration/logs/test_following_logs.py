@@ -293,6 +293,8 @@ def test_a_place_that_is_none_and_a_job_that_is_not_there_are_problems(
     url: str, serving: RunningPlatform
 ) -> None:
     assert httpx.get(f"{url}?follow=1", headers={"Last-Event-ID": "here"}).status_code == 422
+    beyond = httpx.get(f"{url}?follow=1", headers={"Last-Event-ID": "3-0"})
+    assert (beyond.status_code, beyond.json()["field"]) == (422, "Last-Event-ID")
     unknown = f"{serving.url}/api/v1/jobs/0196a3c4-0000-7000-8000-000000000001/logs?follow=1"
     assert httpx.get(unknown).status_code == 404
 
