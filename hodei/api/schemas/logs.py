@@ -56,7 +56,7 @@ class ExecutionLogQuery(Query):
     )
     stream: Literal["stdout", "stderr"] | None = Field(None, description="Only this stream.")
     grep: Text | None = Field(
-        None, min_length=1, max_length=1000, description="Only entries that hold this text, as it is."
+        None, min_length=1, max_length=1000, description="Only lines that hold this text, as it is."
     )
     ignore_case: bool = Field(False, description="For grep: do not tell large from small letters.")
     follow: bool = Field(
