@@ -99,12 +99,16 @@ class AssignWorker(Step):
     def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
         """Release the worker: it is not trusted with anything more, and its attempt is over.
 
-        What the agent has reported as cancelled is ended, with its log, by the CANCELLATION.
+        A result that came meanwhile wins: the job ends with it. What the agent has reported as cancelled is ended, with its
+        log, by the CANCELLATION.
         """
         worker_id = saga.uuid("worker_id")
         reason = saga.failure.message if saga.failure else "its job was taken away"
         execution = _execution(tx, saga)
         if execution is not None and execution.reported_at is not None:
+            if not is_cancelled(execution):
+                not_exported = {"storage_uri": None, "log_complete": log_is_complete(execution)}
+                complete_attempt(platform, tx, saga, execution, written=not_exported)
             return
         if execution is not None:
             tx.execute(
@@ -194,31 +198,54 @@ class CompleteJob(ExternalStep):
         if isinstance(answer, Wait):
             return
         execution = _execution(tx, saga)
-        job = tx.row("job_lock", id=saga.uuid("job_id"))
-        if execution is None or job is None:
-            return
-        end, failure = ending(execution)
-        if answer.output["cause"] is not None:
-            failure = Failure(**answer.output["cause"])
-        log_complete = answer.output["log_complete"]
-        if not log_complete and failure is None:
-            failure = incomplete(execution, "The job succeeded")
-        end_attempt(platform, tx, execution, end=end, failure=failure, written=answer.output)
-        settle_attempt(
-            platform,
-            tx,
-            job,
-            spec=JobSpec.from_json(job.spec),
-            failure=failure,
-            end=end,
-            actor=saga.actor,
-            exit_code=execution.exit_code,
-            result=execution.result,
-            started_at=execution.started_at,
-        )
-        release_worker(platform, tx, saga.uuid("worker_id"), job.id)
-        if job.cancel_requested_at is not None:
-            wake_sagas_of_job(platform, tx, job.id, "CANCELLATION")
+        if execution is not None:
+            cause = answer.output["cause"]
+            complete_attempt(
+                platform,
+                tx,
+                saga,
+                execution,
+                written=answer.output,
+                cause=Failure(**cause) if cause else None,
+            )
+
+
+def complete_attempt(
+    platform: Platform,
+    tx: Transaction,
+    saga: Saga,
+    execution: Row,
+    *,
+    written: dict[str, Any],
+    cause: Failure | None = None,
+) -> None:
+    """End attempt and job as the agent reported it, and let the worker go; nothing when either is over already.
+
+    ``written`` is as :func:`end_attempt` has it; ``cause`` is what the provider knows better than the agent.
+    """
+    job = tx.row("job_lock", id=execution.job_id)
+    if job is None or job.attempts != execution.attempt or execution.state not in EXECUTION_LIVE:
+        return
+    end, failure = ending(execution)
+    failure = cause or failure
+    if not written["log_complete"] and failure is None:
+        failure = incomplete(execution, "The job succeeded")
+    end_attempt(platform, tx, execution, end=end, failure=failure, written=written)
+    settle_attempt(
+        platform,
+        tx,
+        job,
+        spec=JobSpec.from_json(job.spec),
+        failure=failure,
+        end=end,
+        actor=saga.actor,
+        exit_code=execution.exit_code,
+        result=execution.result,
+        started_at=execution.started_at,
+    )
+    release_worker(platform, tx, execution.worker_id, job.id)
+    if job.cancel_requested_at is not None:
+        wake_sagas_of_job(platform, tx, job.id, "CANCELLATION")
 
 
 def _cause_of_leaving(platform: Platform, saga: Saga) -> dict[str, str] | None:
