@@ -243,16 +243,33 @@ class Recovery(SagaType):
     )
 
     def undone(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """No budget is left for another attempt: the job fails with the cause that its worker was lost for."""
+        """The job fails with the cause that its worker was lost for, when no budget is left for another attempt.
+
+        An EXECUTION that was undone meanwhile has left the job to this saga: it is settled with that one's cause. Either looks
+        at the other while it holds the attempt, so that one of them settles it. A job that lives on elsewhere is left alone.
+        """
+        execution = _attempt(tx, saga)
         job = tx.row("job_lock", id=saga.uuid("job_id"))
-        if saga.failure is None or job is None or job.attempts != saga.metadata["attempt"]:
+        if execution is None or job is None or job.attempts != execution.attempt:
+            return
+        if job.state not in JOB_ACTIVE or job.worker_id != execution.worker_id:
+            return
+        failure = saga.failure or _left_by_execution(execution, job)
+        if failure is None:
             return
         settle_attempt(
             platform,
             tx,
             job,
             spec=JobSpec.from_json(job.spec),
-            failure=saga.failure,
+            failure=failure,
             end=JobState.FAILED,
             actor=saga.actor,
         )
+
+
+def _left_by_execution(execution: Row, job: Row) -> Failure | None:
+    """What the attempt was lost for; None while its EXECUTION goes on, and for a job that its CANCELLATION ends."""
+    if execution.state != ExecutionState.LOST or job.cancel_requested_at is not None:
+        return None
+    return Failure(code=execution.error_code, message=execution.error_message)

@@ -8,8 +8,8 @@ import pytest
 from support.core import Core, failure, open_the_door, refused, reopen_the_door
 
 from hodei.errors import StaleAttempt
-from hodei.providers.contract import ProviderError
-from hodei.services import agents, repair
+from hodei.providers.contract import ProviderError, ResourceView
+from hodei.services import agents, cleanup, repair, retry
 from hodei.services.cancel import cancel_job
 from hodei.services.why import explain
 
@@ -314,6 +314,110 @@ def test_a_cancel_in_the_middle_ends_the_job_and_the_recovery(core: Core) -> Non
     core.make_due()
     repair.dispatch(core.platform)
     assert core.drain() == 0
+
+
+def lost_before_its_start(core: Core) -> tuple[UUID, UUID]:
+    """A job whose worker was lost with it in its inbox, and whose RECOVERY begins: (job, provider)."""
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id, worker_id = core.to_running_worker("here")
+    lose(core, provider_id, worker_id)
+    assert repair.watch_workers(core.platform) == 1
+    return job_id, provider_id
+
+
+def miss_the_start(core: Core, job_id: UUID) -> None:
+    """The start's deadline passes: EXECUTION fails and is undone, whatever else waits for a controller."""
+    core.sql("UPDATE hodei.executions SET created_at = created_at - interval '70 s'")
+    core.sql("UPDATE workers SET registered_at = registered_at - interval '71 s'")
+    [execution] = core.sagas(job_id, "EXECUTION")
+    core.engine.run_step(execution.id, "ExecuteJob")
+    core.engine.undo_step(execution.id, "AssignWorker")
+    assert core.saga(execution.id).state == "FAILED"
+
+
+def test_a_start_that_is_missed_while_the_recovery_waits_for_a_controller_is_tried_again(core: Core) -> None:
+    # given
+    job_id, _ = lost_before_its_start(core)
+
+    # when
+    miss_the_start(core, job_id)
+    core.drain()
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_2002")
+    second_attempt(core, job_id)
+    assert core.job(job_id).attempts == 2
+
+
+def test_a_start_that_is_missed_while_the_provider_is_asked_is_tried_again(core: Core) -> None:
+    # given
+    job_id, provider_id = lost_before_its_start(core)
+    place = core.places.get(provider_id)
+    answer = place.inspect
+
+    def slowly(worker_id: UUID) -> ResourceView:
+        place.inspect = answer  # type: ignore[method-assign]
+        miss_the_start(core, job_id)
+        return answer(worker_id)
+
+    place.inspect = slowly  # type: ignore[method-assign]
+
+    # when
+    core.drain()
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).infra_retries) == ("PENDING", 1)
+
+
+def test_an_attempt_that_the_sweep_gives_up_while_its_recovery_waits_is_tried_again(core: Core) -> None:
+    # given a lost worker that is gone before its RECOVERY gets a controller
+    job_id, worker_id, provider_id = running(core)
+    lose(core, provider_id, worker_id)
+    assert repair.watch_workers(core.platform) == 1
+    recovery = list(core.courier.kept)
+    core.courier.kept.clear()
+    core.sql("UPDATE workers SET state = 'TERMINATED', terminated_at = clock_timestamp()")
+
+    # when
+    assert cleanup.sweep(core.platform) == 1
+    core.drain()
+    core.courier.kept.extend(recovery)
+    core.drain()
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).infra_retries) == ("PENDING", 1)
+    assert core.sagas(job_id, "RECOVERY")[0].state == "CANCELLED"
+
+
+def test_a_job_that_lives_again_elsewhere_is_left_alone_by_a_recovery_that_is_undone_late(core: Core) -> None:
+    # given a RECOVERY without a budget, whose undoing waits while its job is cancelled and tried again
+    job_id, worker_id, provider_id = running(core)
+    core.sql("UPDATE jobs SET infra_retries = 99")
+    lose(core, provider_id, worker_id)
+    repair.watch_workers(core.platform)
+    late = []
+    while (message := core.courier.take()) is not None:
+        if message[:2] == ("undo", "RECOVERY"):
+            late.append(message)
+        else:
+            core.deliver(message)
+    cancel_job(core.platform, job_id, actor="test")
+    core.drain()
+    assert core.job(job_id).state == "CANCELLED"
+    retry.retry_job(core.platform, job_id, actor="test")
+    core.drain()
+    assert core.job(job_id).state == "SCHEDULED"
+
+    # when
+    core.courier.kept.extend(late)
+    core.drain()
+
+    # then
+    assert core.sagas(job_id, "RECOVERY")[0].state == "FAILED"
+    core.connect(core.job(job_id).worker_id)
+    core.drain()
+    assert (core.job(job_id).state, core.job(job_id).attempts) == ("ASSIGNED", 2)
 
 
 def test_an_idle_worker_that_is_lost_is_ended_and_recovers_nothing(core: Core) -> None:
