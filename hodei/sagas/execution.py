@@ -134,14 +134,14 @@ class ExecuteJob(Step):
         execution = _execution(tx, saga)
         if execution is None:
             raise StepFailed(Failure(code="ERR_4006", message="The attempt's row is gone."))
+        if execution.state not in EXECUTION_LIVE:  # ended by the saga that cancelled it or ran out its time
+            raise _ended_elsewhere(execution)
         job = tx.row("job_lock", id=saga.uuid("job_id"))
         cancelled = job is not None and job.cancel_requested_at is not None
         if execution.reported_at is not None and not (cancelled and is_cancelled(execution)):
             return Done(output={"reported_at": execution.reported_at.isoformat()})
         if cancelled and execution.reported_at is not None:
             raise StepCut(CANCELLED)
-        if execution.state not in EXECUTION_LIVE:  # ended by the saga that cancelled it or ran out its time
-            raise _ended_elsewhere(execution)
         if execution.error_code is not None:  # the clock found out that its worker is gone
             raise StepFailed(Failure(code=execution.error_code, message=execution.error_message))
         worker_id = saga.uuid("worker_id")

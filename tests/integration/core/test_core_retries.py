@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from support.core_cancel import CANCELLED, AgentOf, ask, running, settle
 
 from hodei.domain.job import JobSpec
 from hodei.errors import Conflict, NotFound
-from hodei.services import delete, retry
+from hodei.services import delete, execute, retry
 from hodei.services.idempotency import RequestKey
 from hodei.services.jobs import get_job
 from hodei.services.submit import NewJob, submit_job
@@ -178,3 +179,57 @@ def test_a_finished_job_is_deleted_with_its_log_and_its_record_stays(core: Core)
     assert core.events(job_id)[-1] == "JobDeleted"
     assert len(core.sagas(job_id)) == 2
     assert isinstance(refused(lambda: delete.delete_job(core.platform, job_id, actor="test")), NotFound)
+
+
+def cancelled_by_its_agent(core: Core) -> tuple[UUID, UUID]:
+    """A job that is CANCELLED while the messages for its attempt's EXECUTION are lost: (job, EXECUTION)."""
+    core.provider("here")
+    job_id, _, agent = running(core)
+    ask(core, job_id)
+    core.drain()
+    agent.report(**CANCELLED)
+    core.courier.kept.clear()
+    core.engine.run_step(core.sagas(job_id, "CANCELLATION")[0].id, "UpdateJobState")
+    core.courier.kept.clear()
+    assert core.job(job_id).state == "CANCELLED"
+    return job_id, core.sagas(job_id, "EXECUTION")[0].id
+
+
+def execute_again(core: Core, job_id: UUID) -> None:
+    execute.execute(core.platform, job_id, None, actor="test", wait_s=0.0)
+
+
+@pytest.mark.parametrize("ask_again", [again, execute_again])
+def test_a_cancelled_attempt_whose_saga_comes_late_does_not_end_the_queued_job(
+    core: Core, ask_again: Callable[[Core, UUID], object]
+) -> None:
+    # given
+    job_id, late = cancelled_by_its_agent(core)
+
+    # when it is asked for again before the saga is looked at
+    ask_again(core, job_id)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "SCHEDULED"
+    assert core.saga(late).state == "CANCELLED"
+
+
+@pytest.mark.parametrize("ask_again", [again, execute_again])
+def test_a_cancelled_attempt_whose_saga_comes_late_does_not_end_the_next_one(
+    core: Core, ask_again: Callable[[Core, UUID], object]
+) -> None:
+    # given
+    job_id, late = cancelled_by_its_agent(core)
+
+    # when it is asked for again, and runs before the saga is looked at
+    ask_again(core, job_id)
+    agent = next_attempt(core, job_id)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "RUNNING"
+    assert core.saga(late).state == "CANCELLED"
+    agent.report(0)
+    settle(core)
+    assert (core.job(job_id).state, core.job(job_id).attempts) == ("SUCCEEDED", 2)
