@@ -39,21 +39,29 @@ OVERTAKEN = Done(output={"overtaken": True})
 
 
 class ValidateTimeout(Step):
-    """Looks again at clock, fence and result, and at whether the agent is silent still."""
+    """Looks again at clock, fence and result, and at whether the agent is silent still.
+
+    A self-hosted worker's agent that has registered again has ended the job without a result.
+    """
 
     name = "ValidateTimeout"
 
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
-        if _facts(tx, saga) is None:
+        facts = _facts(tx, saga)
+        if facts is None:
             return OVERTAKEN
         worker = tx.row("worker_silence", id=saga.uuid("worker_id"))
-        if worker is not None and blamed_silence_s(tx, worker) < platform.settings.worker_lost_after:
-            return OVERTAKEN  # it is back, or could not be: it ends its job itself
+        silent = worker is None or blamed_silence_s(tx, worker) >= platform.settings.worker_lost_after
+        if not silent and not has_registered_since(worker, facts[0]):
+            return OVERTAKEN  # it is back with its job, or could not be: it ends its job itself
         return Done(output={"kind": saga.metadata["kind"]})
 
 
 class TerminateWorker(Step):
-    """Has the worker ended, and waits until its provider confirms it, or until its lease has run out."""
+    """Has the worker ended, and waits until its provider confirms it, or until its lease has run out.
+
+    One whose agent has registered again has nothing of the job, and is left to its next.
+    """
 
     name = "TerminateWorker"
     waits = True
@@ -63,12 +71,12 @@ class TerminateWorker(Step):
         if saga.outputs[ValidateTimeout.name].get("overtaken") or facts is None:
             return OVERTAKEN
         worker_id = saga.uuid("worker_id")
+        if has_registered_since(tx.row("worker_lock", id=worker_id), facts[0]):
+            return Done(output={"confirmed_by": "agent"})
         give_up_worker(platform, tx, worker_id, reason="its job ran out of time, and its agent is silent")
         worker = tx.row("worker_silence", id=worker_id)
         if worker is None or worker.state == WorkerState.TERMINATED:
             return Done(output={"confirmed_by": "provider"})
-        if has_registered_since(worker, facts[0]):
-            return Done(output={"confirmed_by": "agent"})
         if worker.silent_s is not None and worker.silent_s > platform.settings.lease_over_s:
             return Done(output={"confirmed_by": "lease"})
         return Wait(until=saga.now + timedelta(seconds=LOOK_AGAIN_S))

@@ -61,13 +61,15 @@ SELECT * FROM hodei.executions WHERE worker_id = :worker_id AND state IN ('pendi
 
 -- name: executions_to_recover
 -- The live attempts of a worker, each with how often its job's worker was taken for lost before. Not those that are being
--- cancelled: when the worker is gone they are.
+-- cancelled: when the worker is gone they are. Nor those that TIMEOUT ends: the job has run out of its time, not lost its worker.
 SELECT e.id, e.job_id, e.attempt,
        (SELECT count(*) FROM public.sagas s WHERE s.correlation_id = e.job_id AND s.saga_type = 'RECOVERY'
            AND s.completed_at IS NOT NULL) AS recovered_before
   FROM hodei.executions e JOIN public.jobs j ON j.id = e.job_id
  WHERE e.worker_id = :worker_id AND e.state IN ('pending', 'running') AND e.reported_at IS NULL
-   AND j.cancel_requested_at IS NULL;
+   AND j.cancel_requested_at IS NULL
+   AND NOT EXISTS (SELECT FROM public.sagas s
+                    WHERE s.correlation_id = e.job_id AND s.saga_type = 'TIMEOUT' AND s.completed_at IS NULL);
 
 -- name: execution_set_lost
 -- The clock found out that its worker is gone; a result that was reported before wins. EXECUTION ends the attempt.

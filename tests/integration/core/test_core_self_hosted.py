@@ -6,11 +6,22 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from support import core_cancel
 from support.core import Core, open_the_door, refused, result
 
 from hodei.domain.ids import SELF_HOSTED_PROVIDER_ID
 from hodei.errors import Conflict, InvalidInput, Unauthorized
-from hodei.services import agents, cancel, dispatch, provider_admin, repair, self_hosted, why, worker_admin
+from hodei.services import (
+    agents,
+    cancel,
+    deadlines,
+    dispatch,
+    provider_admin,
+    repair,
+    self_hosted,
+    why,
+    worker_admin,
+)
 from hodei.services.agents.sessions import sessions
 from hodei.services.idempotency import RequestKey
 
@@ -201,6 +212,33 @@ def test_an_agent_that_is_started_again_goes_on_and_its_interrupted_job_is_tried
     assert core.job(job_id).state == "SUCCEEDED"
     assert [saga.state for saga in core.sagas(job_id, "RECOVERY")] == ["COMPLETED"]
     assert "WorkerReturned" in core.events(machine.id)
+
+
+@pytest.mark.parametrize("ended_first", [True, False], ids=["worker ended first", "agent back first"])
+def test_a_job_out_of_its_time_whose_agent_is_started_again_is_not_run_again(
+    core: Core, ended_first: bool
+) -> None:
+    # given a job that ran out of its time while its agent was silent
+    open_the_door(core)
+    machine = Machine(core).start()
+    job_id = submit(core, timeout_s=30.0, grace_s=5.0)
+    machine.begin()
+    core.sql("UPDATE hodei.executions SET started_at = started_at - interval '60 s'")
+    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp() - interval '60 s'")
+    assert deadlines.start_timeouts(core.platform) == 1
+    if ended_first:
+        core.drain()
+        assert machine.state == "CONNECTING"
+
+    # when the agent is started again, which has ended what it had
+    machine.start()
+    core_cancel.settle(core)
+
+    # then
+    job = core.job(job_id)
+    assert (job.state, job.error_code, job.attempts) == ("TIMEOUT", "ERR_1005", 1)
+    assert machine.state == "READY" and machine.is_known()
+    assert core.job(submit(core)).worker_id == machine.id
 
 
 def test_a_silent_worker_without_a_job_is_away_and_comes_back(core: Core) -> None:

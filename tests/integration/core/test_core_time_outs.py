@@ -9,7 +9,7 @@ from support.core_cancel import AgentOf, pass_time, running, saga_states, settle
 from hodei.domain.job import Timeouts
 from hodei.errors import StaleAttempt
 from hodei.providers.contract import ProviderError
-from hodei.services import cleanup, deadlines
+from hodei.services import cleanup, deadlines, repair
 
 
 def overdue(core: Core, seconds: float) -> None:
@@ -118,6 +118,27 @@ def test_a_job_out_of_its_time_whose_worker_is_ended_has_not_lost_it(core: Core)
     # then it has its one end, and no other attempt
     job = core.job(job_id)
     assert (job.state, job.error_code, job.attempts) == ("TIMEOUT", "ERR_1005", 1)
+
+
+def test_a_job_out_of_its_time_whose_worker_is_found_gone_has_not_lost_it(core: Core) -> None:
+    # given a TIMEOUT that waits for a controller, and a host that is gone
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id, worker_id, _ = running(core, **LIMITS["ERR_1005"])
+    overdue(core, 60)
+    pass_time(core, 60)
+    assert deadlines.start_timeouts(core.platform) == 1
+    core.places.get(provider_id).made.pop(worker_id)
+
+    # when
+    assert repair.watch_workers(core.platform) == 1
+    settle(core)
+
+    # then
+    job = core.job(job_id)
+    assert (job.state, job.error_code, job.attempts) == ("TIMEOUT", "ERR_1005", 1)
+    assert core.worker(worker_id).state == "TERMINATED"
+    assert core.sagas(job_id, "RECOVERY") == []
 
 
 def test_an_agent_that_is_back_ends_its_job_itself_and_a_later_silence_counts_again(core: Core) -> None:
