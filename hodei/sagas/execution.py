@@ -97,7 +97,7 @@ class AssignWorker(Step):
         return Done(output={"execution_id": str(execution_id), "fence": fence})
 
     def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """Release the worker: it is not trusted with anything more, and its attempt is over.
+        """The attempt is over, and its worker is not trusted with anything more, unless it has gone on to another already.
 
         A result that came meanwhile wins: the job ends with it. What the agent has reported as cancelled is ended, with its
         log, by the CANCELLATION.
@@ -120,7 +120,8 @@ class AssignWorker(Step):
                 error_message=reason,
             )
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{saga.correlation_id}"))
-        if not has_registered_since(tx.row("worker_get", id=worker_id), execution):
+        worker = _worker_that_has_it(tx, saga)
+        if worker is not None and not has_registered_since(worker, execution):
             give_up_worker(platform, tx, worker_id, reason=reason)
 
 
@@ -164,6 +165,15 @@ class ExecuteJob(Step):
 def is_cancelled(execution: Row) -> bool:
     """Whether the agent ended it because it was told to cancel it."""
     return execution.reported_at is not None and execution.result.get("outcome") == "cancelled"
+
+
+def _worker_that_has_it(tx: Transaction, saga: Saga) -> Row | None:
+    """The worker, held after the job, while it has this attempt; None once it has gone on to another."""
+    job = tx.row("job_lock", id=saga.uuid("job_id"))
+    worker = tx.row("worker_lock", id=saga.uuid("worker_id"))
+    if job is None or worker is None or job.attempts != saga.metadata["attempt"]:
+        return None
+    return worker if worker.current_job_id == job.id else None
 
 
 def _ended_elsewhere(execution: Row) -> StepFailed | StepCut:

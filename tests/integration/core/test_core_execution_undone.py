@@ -6,7 +6,9 @@ from uuid import UUID
 
 import pytest
 from support.core import Core, open_the_door
-from support.core_cancel import AgentOf, ask, saga_states, settle
+from support.core_cancel import CANCELLED, AgentOf, ask, running, saga_states, settle
+
+from hodei.services import delete, dispatch, retry
 
 
 def failing_to_start(core: Core, **spec: object) -> tuple[UUID, UUID, AgentOf]:
@@ -76,3 +78,86 @@ def test_a_result_that_comes_before_the_undoing_wins_against_a_cancel_too(core: 
     # then
     assert core.job(job_id).state == "SUCCEEDED"
     assert saga_states(core, job_id)["CANCELLATION"] == "COMPLETED"
+
+
+def of_many_jobs(core: Core, worker_id: UUID) -> UUID:
+    """The worker goes on after its job, as one that was made by hand does."""
+    core.sql("UPDATE workers SET max_jobs = 0 WHERE id = :id", id=worker_id)
+    return worker_id
+
+
+def cancelled_before_its_saga_knows(core: Core, job_id: UUID) -> None:
+    """The job's CANCELLATION is over, and every message for its EXECUTION is lost."""
+    ask(core, job_id)
+    [cancellation] = core.sagas(job_id, "CANCELLATION")
+    for step in ("ValidateCancellation", "NotifyWorker", "UpdateJobState", "ReleaseWorker"):
+        core.engine.run_step(cancellation.id, step)
+    core.courier.kept.clear()
+    assert core.job(job_id).state == "CANCELLED"
+
+
+def takes(core: Core, worker_id: UUID) -> AgentOf:
+    """The worker gets what waits in the queue, and starts it."""
+    dispatch.look(core.platform)
+    core.drain()
+    agent = AgentOf(core, worker_id)
+    agent.accept()
+    agent.started()
+    return agent
+
+
+def test_a_worker_that_runs_another_job_by_now_keeps_it(core: Core) -> None:
+    # given an attempt that was revoked, and whose saga does not know yet
+    core.provider("here")
+    first, worker_id = core.to_running_worker("here")
+    of_many_jobs(core, worker_id)
+    cancelled_before_its_saga_knows(core, first)
+    second = core.submit("here")
+    takes(core, worker_id)
+
+    # when it does
+    settle(core)
+
+    # then
+    assert saga_states(core, first)["EXECUTION"] == "CANCELLED"
+    assert (core.job(second).state, core.job(second).worker_id) == ("RUNNING", worker_id)
+    assert core.worker(worker_id).state == "BUSY"
+
+
+def test_a_worker_that_runs_the_same_jobs_next_attempt_by_now_keeps_it(core: Core) -> None:
+    # given
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    of_many_jobs(core, worker_id)
+    cancelled_before_its_saga_knows(core, job_id)
+    retry.retry_job(core.platform, job_id, actor="test")
+    takes(core, worker_id)
+
+    # when
+    settle(core)
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).attempts) == ("RUNNING", 2)
+    assert core.worker(worker_id).state == "BUSY"
+
+
+def test_a_worker_whose_last_job_was_deleted_keeps_the_one_that_it_has(core: Core) -> None:
+    # given a job that was cancelled by its agent and deleted before its saga knew
+    core.provider("here")
+    first, worker_id, agent = running(core)
+    of_many_jobs(core, worker_id)
+    ask(core, first)
+    core.drain()
+    agent.report(**CANCELLED)
+    core.engine.run_step(core.sagas(first, "CANCELLATION")[0].id, "UpdateJobState")
+    delete.delete_job(core.platform, first, actor="test")
+    core.courier.kept.clear()
+    second = core.submit("here")
+    takes(core, worker_id)
+
+    # when
+    settle(core)
+
+    # then
+    assert core.job(second).state == "RUNNING"
+    assert core.worker(worker_id).state == "BUSY"

@@ -368,6 +368,23 @@ def test_a_cancel_of_a_job_that_was_not_accepted_leaves_the_worker_in_its_place(
     assert machine.state == "READY"
 
 
+def test_a_worker_keeps_its_next_job_when_the_saga_of_a_revoked_one_comes_late(core: Core) -> None:
+    open_the_door(core)
+    machine = Machine(core).start()
+    first = submit(core)
+    cancel.cancel_job(core.platform, first, actor="t")
+    for step in ("ValidateCancellation", "NotifyWorker", "UpdateJobState"):
+        core.engine.run_step(core.sagas(first, "CANCELLATION")[0].id, step)
+    core.courier.kept.clear()
+    second = submit(core)
+    machine.begin()
+
+    core_cancel.settle(core)
+
+    assert (core.job(second).state, machine.state) == ("RUNNING", "BUSY")
+    assert machine.is_known()
+
+
 def test_a_worker_that_is_not_self_hosted_cannot_be_made_there(core: Core) -> None:
     Machine(core)
 
