@@ -121,7 +121,11 @@ class AssignWorker(Step):
             )
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{saga.correlation_id}"))
         worker = _worker_that_has_it(tx, saga)
-        if worker is not None and not has_registered_since(worker, execution):
+        if worker is None or has_registered_since(worker, execution):
+            return
+        if execution is not None and _was_revoked(execution):
+            release_worker(platform, tx, worker_id, saga.uuid("job_id"), reason=reason)
+        else:
             give_up_worker(platform, tx, worker_id, reason=reason)
 
 
@@ -174,6 +178,11 @@ def _worker_that_has_it(tx: Transaction, saga: Saga) -> Row | None:
     if job is None or worker is None or job.attempts != saga.metadata["attempt"]:
         return None
     return worker if worker.current_job_id == job.id else None
+
+
+def _was_revoked(execution: Row) -> bool:
+    """Whether it was cancelled before its agent had asked for it: nothing of it was started, and nothing will be."""
+    return execution.state == ExecutionState.CANCELLED and execution.accepted_at is None
 
 
 def _ended_elsewhere(execution: Row) -> StepFailed | StepCut:
@@ -358,7 +367,7 @@ class Execution(SagaType):
         )
 
     def _release_unused(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """A worker that is still reserved for the job and did not get it is ended: nobody else could use it."""
+        """A worker that is still reserved for the job and did not get it is let go."""
         worker_id = saga.uuid("worker_id")
         worker = tx.row("worker_lock", id=worker_id)
         if worker is None or worker.state != WorkerState.READY or worker.reserved_for != saga.uuid("job_id"):

@@ -19,16 +19,20 @@ def release_worker(
 ) -> None:
     """A worker of many jobs is READY for the next; any other is TERMINATING, and destroyed right after the commit.
 
-    A self-hosted one is only ended when somebody drains it: else it is on its own way, without this job.
+    One of many jobs is only ended when somebody drains it: else it is on its own way, without this job.
     """
-    if tx.execute("worker_set_ready_if_busy", id=worker_id, job_id=job_id):
-        tx.after_commit(platform.courier.look)
-        return
-    worker = tx.row("worker_get", id=worker_id)
-    if worker is not None and _stays(worker):
-        tx.execute("worker_unreserve", id=worker_id, job_id=job_id)
-    else:
+    for change in ("worker_set_ready_if_busy", "worker_unreserve"):
+        if tx.execute(change, id=worker_id, job_id=job_id):
+            tx.after_commit(platform.courier.look)
+            return
+    worker = tx.row("worker_lock", id=worker_id)
+    if worker is not None and not _stays(worker) and not _is_without(worker, job_id):
         destroy_worker(platform, tx, worker_id, reason=reason)
+
+
+def _is_without(worker: Row, job_id: UUID) -> bool:
+    """Whether a worker of many jobs has been let go of this one before, and may have its next."""
+    return worker.max_jobs != 1 and job_id not in (worker.current_job_id, worker.reserved_for)
 
 
 def give_up_worker(platform: Platform, tx: Transaction, worker_id: UUID, *, reason: str) -> None:

@@ -54,11 +54,6 @@ WITH back AS (
 )
 SELECT id FROM back;
 
--- name: worker_unreserve
--- A self-hosted worker whose job was taken away before it got it is free.
-UPDATE public.workers SET reserved_for = NULL
- WHERE id = :id AND provider_type = 'self-hosted' AND state = 'READY' AND reserved_for = :job_id;
-
 -- name: self_hosted_idle
 -- Those that are connected and that nobody reserved; READY alone is not enough, the inbox must have been polled lately.
 SELECT id, worker_type FROM public.workers

@@ -132,6 +132,11 @@ SELECT id, provider_id FROM public.workers
 -- name: worker_reserve
 UPDATE public.workers SET reserved_for = :job_id WHERE id = :id AND state = 'READY' AND reserved_for IS NULL;
 
+-- name: worker_unreserve
+-- A worker of many jobs whose job was taken away before it got it is free. One that is drained has its last job: it is not.
+UPDATE public.workers SET reserved_for = NULL
+ WHERE id = :id AND state = 'READY' AND max_jobs <> 1 AND reserved_for = :job_id;
+
 -- name: token_insert
 INSERT INTO hodei.worker_tokens (token_hash, worker_id, kind, expires_at)
 VALUES (:token_hash, :worker_id, :kind, clock_timestamp() + make_interval(secs => CAST(:ttl_s AS float8)))

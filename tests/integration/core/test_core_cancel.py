@@ -328,6 +328,58 @@ def test_a_worker_of_many_jobs_goes_on_after_a_cancel(core: Core) -> None:
     assert (core.worker(worker_id).state, core.worker(worker_id).current_job_id) == ("READY", None)
 
 
+@pytest.mark.parametrize("first", ["CANCELLATION", "EXECUTION"])
+def test_a_worker_of_many_jobs_goes_on_after_a_cancel_of_what_it_had_not_accepted(
+    core: Core, first: str
+) -> None:
+    # given
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    core.sql("UPDATE workers SET max_jobs = 0")
+
+    # when the cancel's saga ends the job, before or after the attempt's own saga is undone
+    ask(core, job_id)
+    [saga] = core.sagas(job_id, "CANCELLATION")
+    for step in ("ValidateCancellation", "NotifyWorker"):
+        core.engine.run_step(saga.id, step)
+    if first == "CANCELLATION":
+        core.engine.run_step(saga.id, "UpdateJobState")
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "CANCELLED"
+    assert saga_states(core, job_id)["EXECUTION"] == "CANCELLED"
+    assert (core.worker(worker_id).state, core.worker(worker_id).current_job_id) == ("READY", None)
+
+
+def test_a_worker_of_many_jobs_that_was_only_reserved_for_a_cancelled_one_is_free(core: Core) -> None:
+    # given a worker that has done a job, and is kept for the next
+    core.provider("here")
+    _, worker_id, agent = running(core)
+    core.sql("UPDATE workers SET max_jobs = 0")
+    agent.report(0)
+    core.drain()
+    job_id = core.submit("here")
+    core.courier.kept.clear()
+    dispatch.look(core.platform)
+    assert core.worker(worker_id).reserved_for == job_id
+
+    # when
+    ask(core, job_id)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "CANCELLED"
+    assert (core.worker(worker_id).state, core.worker(worker_id).reserved_for) == ("READY", None)
+    assert core.job(_next(core)).worker_id == worker_id
+
+
+def _next(core: Core) -> Any:
+    job_id = core.submit("here")
+    core.drain()
+    return job_id
+
+
 def test_a_job_that_is_not_there_can_not_be_cancelled(core: Core) -> None:
     assert isinstance(refused(lambda: ask(core, fresh_id())), NotFound)
 
