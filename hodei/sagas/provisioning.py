@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState, WorkerState
@@ -21,6 +23,8 @@ from hodei.sagas.release import end_infrastructure
 from hodei.sagas.settle import settle_attempt
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Transaction
+
+log = structlog.get_logger(__name__)
 
 PULL_RESULT_IS_FRESH_FOR = timedelta(seconds=30)
 LOOK_AGAIN = timedelta(seconds=20)
@@ -143,14 +147,28 @@ class CreateInfrastructure(ExternalStep):
             if self._was_started(platform, saga):
                 resource_id = _resource_of(provider, saga.uuid("worker_id"))
             else:
-                with platform.provider_call(provider, "start"):
-                    resource_id = provider.start(self._request(platform, saga))
+                resource_id = self._start(platform, saga, provider)
         except ImageMissing as missing:
             return self._await_image(platform, saga, missing)
         except ProviderError as error:
             return self._await_provider(saga, error)
         created_at = saga.now + timedelta(seconds=time.monotonic() - began)  # by the database's clock
         return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
+
+    def _start(self, platform: Platform, saga: Saga, provider: Provider) -> str:
+        """Have it made. What no provider should raise is tried again, as after a crash, as long as provisioning may take."""
+        request = self._request(platform, saga)
+        try:
+            with platform.provider_call(provider, "start"):
+                return provider.start(request)
+        except ProviderError:
+            raise
+        except Exception as error:
+            if saga.now < _deadline(saga):
+                raise
+            log.exception("worker.not_made", worker_id=str(request.worker_id))
+            message = f"The provider failed to make the worker: {type(error).__name__}: {error}"
+            raise StepFailed(Failure(code="ERR_3007", message=message)) from error
 
     def _was_started(self, platform: Platform, saga: Saga) -> bool:
         """The runner before this one died after it had started the worker, which has come far since, perhaps to its end.

@@ -68,17 +68,25 @@ class ProcessProvider:
         if refusal := self._hiding.refusal():
             raise ProviderError(Failure(code="ERR_1010", message=refusal))
         folder = self._folders.of(request.deployment, request.worker_id)
-        with self._folders.locked(request.deployment):
-            folder.make()
-            record = folder.read()
-            if record is None:
-                record = self._new_record(request, limited=limited)
-                folder.write(record)
-                return str(self._complete(folder, record, self._spawn(folder, request, hidden)))
-            if record.pid is not None:
-                return str(record.pid)
-            found = tree.find_agent(folder) or self._spawn(folder, request, hidden)
-            return str(self._complete(folder, record, found))
+        try:
+            with self._folders.locked(request.deployment):
+                return str(self._started(folder, request, hidden, limited=limited))
+        except OSError as error:
+            raise _not_started(error) from error
+
+    def _started(
+        self, folder: Folder, request: WorkerRequest, hidden: Sequence[Path], *, limited: bool
+    ) -> int:
+        folder.make()
+        record = folder.read()
+        if record is None:
+            record = self._new_record(request, limited=limited)
+            folder.write(record)
+            return self._complete(folder, record, self._spawn(folder, request, hidden))
+        if record.pid is not None:
+            return record.pid
+        found = tree.find_agent(folder) or self._spawn(folder, request, hidden)
+        return self._complete(folder, record, found)
 
     def prepare(self, image: str) -> None:
         """Nothing: processes have no images."""
@@ -160,8 +168,7 @@ class ProcessProvider:
             tree.end(folder, None, groups, grace_s=0)
             folder.remove()
             self._remove_group(folder.worker_id)
-            message = f"The worker's process could not be started: {error}"
-            raise ProviderError(Failure(code="ERR_5005", message=message), transient=True) from error
+            raise _not_started(error) from error
         seen = proc.look(pid)
         return seen.process if seen else Process(pid, 0)
 
@@ -209,3 +216,8 @@ class ProcessProvider:
         groups = self._groups()
         if groups:
             groups.remove(str(worker_id))
+
+
+def _not_started(error: OSError) -> ProviderError:
+    message = f"The worker's process could not be started: {error}"
+    return ProviderError(Failure(code="ERR_5005", message=message), transient=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 from support.core import Core, failure
 
 from hodei.providers.contract import ImageMissing, ProviderError
@@ -135,6 +136,44 @@ def test_a_place_that_is_not_there_after_all_costs_no_budget_and_no_place_in_the
     core.perform(worker_id)
     core.drain()
     assert core.job(job_id).state == "SUCCEEDED"
+    assert core.places_taken(provider_id) == 0
+
+
+def test_what_no_provider_should_raise_ends_the_worker_when_its_time_is_over(core: Core) -> None:
+    # given a provider with a fault of its own
+    provider_id = core.provider("here")
+    place = core.places.get(provider_id)
+
+    def fault(_: object) -> None:
+        raise KeyError("nodes")
+
+    place.on_start = fault
+    job_id = core.submit("here")
+    [looking] = core.courier.kept
+    core.courier.kept.clear()
+    core.deliver(looking)
+
+    # when it is asked within its time
+    with pytest.raises(KeyError):
+        core.drain()
+
+    # then it is asked again
+    assert core.job(job_id).state == "SCHEDULED"
+
+    # when its time is over
+    core.sql(
+        "UPDATE sagas SET lease_expires = clock_timestamp(), nudge_after = clock_timestamp(),"
+        " metadata = metadata || jsonb_build_object('deadline', clock_timestamp() - interval '1 s')"
+    )
+    with structlog.testing.capture_logs() as said:
+        repair.nudge_sagas(core.platform)
+        core.drain()
+
+    # then the attempt has an end and a cause, and the log the fault
+    job = core.job(job_id)
+    assert (job.state, job.error_code) == ("PENDING", "ERR_3007")
+    assert "KeyError: 'nodes'" in job.error_message
+    assert [line["event"] for line in said if line["log_level"] == "error"] == ["worker.not_made"]
     assert core.places_taken(provider_id) == 0
 
 
