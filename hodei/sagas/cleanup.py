@@ -59,9 +59,12 @@ class CleanupUnhealthyWorkers(ExternalStep):
                 platform.providers.get(UUID(item["provider_id"])).stop(UUID(item["worker_id"]))
                 removed.append(item["worker_id"])
                 log.warning("orphan.removed", worker_id=item["worker_id"])
-            except ProviderError as error:
+            except Exception as error:  # also a fault of the provider's own
                 left.append({"worker_id": item["worker_id"], "reason": str(error)})
-                log.warning("orphan.not_removed", worker_id=item["worker_id"], reason=str(error))
+                fault = not isinstance(error, ProviderError)
+                log.warning(
+                    "orphan.not_removed", worker_id=item["worker_id"], reason=str(error), exc_info=fault
+                )
         return Done(output={"removed": removed, "left": left})
 
 

@@ -57,5 +57,8 @@ def _at_the_providers(platform: Platform) -> dict[UUID, UUID]:
         except ProviderError as error:
             log.debug("leftovers.not_listed", provider_id=str(provider_id), reason=str(error))
             continue
+        except Exception:  # a fault of one provider's own hides what the others left
+            log.exception("leftovers.not_listed", provider_id=str(provider_id))
+            continue
         seen |= {view.worker_id: provider_id for view in views}
     return seen

@@ -64,10 +64,10 @@ class Folder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> Record | None:
-        """The record; None when there is none yet."""
+        """The record; None when there is none yet, or none that can be read: a host that crashed may leave an empty one."""
         try:
             return Record(**json.loads((self.path / "worker.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def write(self, record: Record) -> None:

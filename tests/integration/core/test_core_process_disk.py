@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from hodei.providers.contract import ProviderError, WorkerRequest
+from hodei.providers.contract import ProviderError, ResourceState, WorkerRequest
 from hodei.providers.process.folder import Folder
 from hodei.providers.process.provider import ProcessProvider
 
@@ -41,3 +41,24 @@ def test_a_disk_that_is_full_is_a_cause_and_leaves_nothing(
     # then
     assert (refused.value.failure.code, refused.value.transient) == ("ERR_5005", True)
     assert provider.list_workers(DEPLOYMENT) == []
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b"{}", b"\xff"], ids=repr)
+def test_a_folder_whose_record_cannot_be_read_is_listed_and_can_be_removed(
+    provider: ProcessProvider, tmp_path: Path, left: bytes
+) -> None:
+    # given
+    worker_id = uuid4()
+    folder = Folder(tmp_path / "workers" / DEPLOYMENT / str(worker_id))
+    folder.make()
+    (folder.path / "worker.json").write_bytes(left)
+
+    # then
+    assert [view.worker_id for view in provider.list_workers(DEPLOYMENT)] == [worker_id]
+    assert provider.inspect(worker_id).state is ResourceState.STARTING
+
+    # when
+    provider.stop(worker_id)
+
+    # then
+    assert not folder.path.exists()

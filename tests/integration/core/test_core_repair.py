@@ -321,6 +321,28 @@ def test_what_no_live_row_stands_for_is_removed_and_the_rest_is_left(core: Core)
     assert cleanup.sweep(core.platform) == 0
 
 
+@pytest.mark.parametrize("verb", ["list_workers", "stop"])
+def test_a_provider_with_a_fault_of_its_own_hides_nothing_that_another_left(core: Core, verb: str) -> None:
+    # given two providers with something left over, of which the first cannot be asked, or cannot end it
+    faulty, other = (core.places.get(core.provider(name)) for name in ("a", "b"))
+    faulty.made[UUID(int=6)] = other.made[UUID(int=7)] = "stray"
+
+    def fault(*_: object, **__: object) -> None:
+        raise ValueError("Expecting value: line 1 column 1")
+
+    setattr(faulty, verb, fault)
+
+    # when
+    assert cleanup.sweep(core.platform) >= 1
+    core.drain()
+
+    # then
+    assert other.made == {}
+    assert {row.state for row in core.sql("SELECT state FROM sagas WHERE saga_type = 'CLEANUP'")} == {
+        "COMPLETED"
+    }
+
+
 def test_a_cut_short_report_is_a_time_out_or_a_failure(core: Core) -> None:
     core.provider("here")
     for outcome, code, state in (
