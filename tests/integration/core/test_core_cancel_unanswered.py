@@ -8,7 +8,7 @@ from support.core import Core, failure, open_the_door
 from support.core_cancel import ask, pass_time, running, saga_states, settle
 
 from hodei.providers.contract import ProviderError
-from hodei.services import repair, why
+from hodei.services import cleanup, repair, why
 
 
 def test_an_agent_that_does_not_answer_has_its_worker_ended_by_the_provider(core: Core) -> None:
@@ -114,3 +114,29 @@ def test_the_end_of_a_worker_that_is_lost_while_its_job_is_cancelled_confirms_it
     assert core.job(job_id).state == "CANCELLED"
     assert core.worker(worker_id).state == "TERMINATED"
     assert "JobRetried" not in core.events(job_id)
+
+
+def test_the_sweep_leaves_an_attempt_to_the_cancel_that_has_ended_its_worker(core: Core) -> None:
+    # given a cancel whose worker is ended by the provider, and whose next look is yet to come
+    core.provider("here")
+    job_id, worker_id, _ = running(core)
+    open_the_door(core)
+    ask(core, job_id)
+    core.drain()
+    pass_time(core, 100, wish=True)
+    [cancellation] = core.sagas(job_id, "CANCELLATION")
+    core.engine.run_step(cancellation.id, "UpdateJobState")
+    core.deliver(("destroy", worker_id))
+    core.courier.kept.clear()
+    assert core.worker(worker_id).state == "TERMINATED"
+
+    # when
+    assert cleanup.sweep(core.platform) == 0
+    settle(core)
+
+    # then it was cancelled, not lost, and nothing is left open
+    assert core.job(job_id).state == "CANCELLED"
+    assert core.sql("SELECT state FROM hodei.executions") == [{"state": "cancelled"}]
+    assert saga_states(core, job_id) == {
+        "PROVISIONING": "COMPLETED", "EXECUTION": "CANCELLED", "CANCELLATION": "COMPLETED",
+    }  # fmt: skip
