@@ -17,6 +17,7 @@ from hodei.providers.contract import ProviderError
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.release import give_up_worker, has_registered_since, release_worker
 from hodei.sagas.settle import end_attempt, export_attempt_log, settle_attempt
+from hodei.sagas.silence import awaits_answer_until
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Row, Transaction
 
@@ -160,10 +161,14 @@ class ExecuteJob(Step):
             output = {"sent": True}
         if execution.started_at is not None:
             return Wait(until=saga.now + FAR_AWAY, output=output)  # the clock looks at its time-outs
-        deadline = execution.created_at + timedelta(seconds=spec.timeouts.start_s)
-        if saga.now >= deadline:
+        start_s = spec.timeouts.start_s
+        lease_over = execution.created_at + timedelta(seconds=start_s + platform.settings.lease_over_s)
+        until = awaits_answer_until(
+            tx, now=saga.now, since=execution.created_at, within_s=start_s, latest=lease_over
+        )
+        if until is None:
             raise StepFailed(Failure(code="ERR_2002", message="The worker did not start the job in time."))
-        return Wait(until=deadline, output=output)
+        return Wait(until=until, output=output)
 
 
 def is_cancelled(execution: Row) -> bool:

@@ -21,6 +21,7 @@ from hodei.providers.contract import ImageMissing, Provider, ProviderError, Reso
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.release import end_infrastructure
 from hodei.sagas.settle import settle_attempt
+from hodei.sagas.silence import awaits_answer_until
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, StepCut, StepFailed, Wait
 from hodei.storage.transaction import Transaction
 
@@ -278,10 +279,10 @@ class PublishProvisionedEvent(Step):
                 Failure(code="ERR_3007", message=worker.termination_reason or "The worker was stopped.")
             )
         infrastructure = worker.agent.get("infrastructure") or {}
-        deadline = _connect_deadline(saga, infrastructure)
-        if saga.now >= deadline:
+        until = _connects_until(tx, saga, infrastructure)
+        if until is None:
             raise StepFailed(_too_late(infrastructure))
-        return Wait(until=deadline)
+        return Wait(until=until)
 
 
 def _too_late(infrastructure: dict[str, Any]) -> Failure:
@@ -308,15 +309,17 @@ def _resource_of(provider: Provider, worker_id: UUID) -> str | None:
         return None
 
 
-def _connect_deadline(saga: Saga, infrastructure: dict[str, Any]) -> datetime:
-    """Once it runs, a worker has CONNECT_S to connect, within the whole of ``provision_s``.
+def _connects_until(tx: Transaction, saga: Saga, infrastructure: dict[str, Any]) -> datetime | None:
+    """Once it runs, a worker has CONNECT_S to connect, within the whole of ``provision_s``; None when that is over.
 
     Where making it and its running are not one (a pod waits for a node, and for its image), the clock notes since when it runs.
     """
+    latest = _deadline(saga)
     since = infrastructure.get("since") or saga.outputs[CreateInfrastructure.name].get("created_at")
     if since is None or infrastructure.get("state") == ResourceState.STARTING:
-        return _deadline(saga)
-    return min(_deadline(saga), datetime.fromisoformat(since) + timedelta(seconds=CONNECT_S))
+        return latest if saga.now < latest else None
+    runs_since = datetime.fromisoformat(since)
+    return awaits_answer_until(tx, now=saga.now, since=runs_since, within_s=CONNECT_S, latest=latest)
 
 
 def _started(saga: Saga) -> datetime:

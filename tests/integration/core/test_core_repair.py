@@ -56,6 +56,7 @@ def test_a_job_whose_every_message_is_lost_still_ends(core: Core) -> None:
 def test_a_result_whose_wake_up_is_lost_ends_its_job_all_the_same(core: Core) -> None:
     # given a job without a time-out: its saga waits for years
     core.provider("here")
+    open_the_door(core)
     job_id, worker_id = core.to_running_worker("here")
     core.perform(worker_id)
     lose_messages(core)
@@ -92,6 +93,7 @@ def test_a_job_that_runs_is_left_alone_by_the_clock(core: Core) -> None:
 def test_a_worker_that_connected_while_its_wake_up_was_lost_completes_its_saga(core: Core) -> None:
     # given
     core.provider("here")
+    open_the_door(core)
     job_id = core.submit("here")
     core.drain()
     core.connect(core.job(job_id).worker_id)

@@ -184,6 +184,7 @@ def test_the_next_attempt_waits_until_the_last_ones_worker_is_gone(core: Core) -
     """An agent that took its job and never said that it started may be running it."""
     # given
     provider_id = core.provider("here")
+    open_the_door(core)
     job_id, worker_id = core.to_running_worker("here")
     AgentOf(core, worker_id).accept()
     stuck = True
