@@ -126,11 +126,20 @@ class RegisterWorker(Step):
         return Done(output={"worker_id": str(worker_id)})
 
     def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
+        """The worker is TERMINATED. One that has connected after all, and got a job, is its job's from then on."""
         worker_id = saga.uuid("worker_id")
         reason = saga.failure.message if saga.failure else "provisioning was undone"
+        if _has_come_to_work(tx, worker_id):
+            return
         if tx.scalar("worker_set_terminated", id=worker_id, reason=reason):
             tx.record("worker", worker_id, "WorkerTerminated", {"reason": reason}, actor=saga.actor)
             tx.after_commit(platform.courier.look)
+
+
+def _has_come_to_work(tx: Transaction, worker_id: UUID) -> bool:
+    """Whether the worker connected while its making was given up, and has a job; it is held from here on."""
+    worker = tx.row("worker_lock", id=worker_id)
+    return worker is not None and worker.current_job_id is not None
 
 
 class CreateInfrastructure(ExternalStep):
@@ -239,6 +248,8 @@ class CreateInfrastructure(ExternalStep):
     def act_undo(self, platform: Platform, saga: Saga) -> None:
         worker_id = saga.uuid("worker_id")
         with platform.database.begin() as tx:
+            if _has_come_to_work(tx, worker_id):
+                return
             tx.scalar(
                 "worker_set_terminating",
                 id=worker_id,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import structlog
-from support.core import Core, failure
+from support.core import Core, failure, open_the_door
+from support.core_cancel import AgentOf
 
 from hodei.providers.contract import ImageMissing, ProviderError
 from hodei.services import dispatch, repair
@@ -175,6 +176,39 @@ def test_what_no_provider_should_raise_ends_the_worker_when_its_time_is_over(cor
     assert "KeyError: 'nodes'" in job.error_message
     assert [line["event"] for line in said if line["log_level"] == "error"] == ["worker.not_made"]
     assert core.places_taken(provider_id) == 0
+
+
+def test_a_worker_that_connects_before_its_making_is_undone_keeps_the_job_that_it_got(core: Core) -> None:
+    # given a worker that is late, and whose undoing waits for a controller
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id = core.submit("here")
+    core.drain()
+    worker_id = core.job(job_id).worker_id
+    core.sql("UPDATE sagas SET metadata = metadata || jsonb_build_object('deadline', clock_timestamp())")
+    [provisioning] = core.sagas(job_id, "PROVISIONING")
+    core.engine.run_step(provisioning.id, "PublishProvisionedEvent")
+    undoing = list(core.courier.kept)
+    core.courier.kept.clear()
+    assert core.saga(provisioning.id).state == "COMPENSATING"
+
+    # when it connects and gets its job
+    core.connect(worker_id)
+    core.drain()
+    agent = AgentOf(core, worker_id)
+    agent.accept()
+    agent.started()
+    core.courier.kept.extend(undoing)
+    core.drain()
+
+    # then
+    assert core.saga(provisioning.id).state == "FAILED"
+    assert (core.job(job_id).state, core.worker(worker_id).state) == ("RUNNING", "BUSY")
+    assert list(core.places.get(provider_id).made) == [worker_id]
+    agent.report(0)
+    core.drain()
+    assert core.job(job_id).state == "SUCCEEDED"
+    assert core.worker(worker_id).state == "TERMINATED" and core.places_taken(provider_id) == 0
 
 
 def test_a_one_time_token_outlives_the_pull_of_its_workers_image(database_url: str, tmp_path: Path) -> None:
