@@ -106,6 +106,8 @@ class AssignWorker(Step):
         worker_id = saga.uuid("worker_id")
         reason = saga.failure.message if saga.failure else "its job was taken away"
         execution = _execution(tx, saga)
+        if execution is not None and execution.saga_id != saga.id:
+            return  # a later try of the job got this number: the attempt and its worker are that one's
         if execution is not None and execution.reported_at is not None:
             if not is_cancelled(execution):
                 not_exported = {"storage_uri": None, "log_complete": log_is_complete(execution)}

@@ -161,3 +161,40 @@ def test_a_worker_whose_last_job_was_deleted_keeps_the_one_that_it_has(core: Cor
     # then
     assert core.job(second).state == "RUNNING"
     assert core.worker(worker_id).state == "BUSY"
+
+
+def test_an_attempt_of_a_later_try_is_not_ended_by_the_saga_of_the_one_before(core: Core) -> None:
+    # given a worker that connects too late, whose EXECUTION has only looked at the job when its making is undone
+    core.provider("here")
+    open_the_door(core)
+    job_id = core.submit("here")
+    core.drain()
+    worker_id = core.job(job_id).worker_id
+    core.sql("UPDATE sagas SET metadata = metadata || jsonb_build_object('deadline', clock_timestamp())")
+    core.engine.run_step(core.sagas(job_id, "PROVISIONING")[0].id, "PublishProvisionedEvent")
+    undoing = list(core.courier.kept)
+    core.courier.kept.clear()
+    core.connect(worker_id)
+    [late] = core.sagas(job_id, "EXECUTION")
+    core.engine.run_step(late.id, "ValidateJob")
+    core.courier.kept.clear()
+    core.courier.kept.extend(undoing)
+    core.drain()
+    assert core.job(job_id).state == "PENDING"
+
+    # when the next try has begun before that EXECUTION goes on
+    core.make_due()
+    dispatch.look(core.platform)
+    core.drain()
+    second = core.job(job_id).worker_id
+    core.connect(second)
+    core.drain()
+    agent = AgentOf(core, second)
+    agent.accept()
+    agent.started()
+    settle(core)
+
+    # then
+    assert core.saga(late.id).state == "FAILED"
+    assert (core.job(job_id).state, core.job(job_id).attempts) == ("RUNNING", 1)
+    assert core.sql("SELECT state FROM hodei.executions") == [{"state": "running"}]
