@@ -19,9 +19,9 @@ from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
 
-LEAVING_S = 12.0
+LEAVING_S = 5.0
 """An agent whose job has ended leaves by itself, at once or when the copy of the output on its stdout is written, for which it
-waits no longer than 10 s; it is let go, so that ``docker logs`` is not cut off."""
+waits no longer than 4 s; it is let go, so that ``docker logs`` is not cut off."""
 
 _STATUS = {
     "CREATING": "starting",
@@ -111,8 +111,8 @@ def destroy(platform: Platform, worker_id: UUID) -> bool:
 def _destroy(platform: Platform, worker_id: UUID, worker: Row) -> bool:
     try:
         if worker.provider_id is not None:
-            grace_s = LEAVING_S if worker.termination_reason == JOB_ENDED else 0.0
-            end_infrastructure(platform, worker, grace_s=grace_s)
+            leaves = worker.termination_reason == JOB_ENDED and worker.registered_at is not None
+            end_infrastructure(platform, worker, grace_s=LEAVING_S if leaves else 0.0)
     except ProviderError as error:
         log.warning("worker.not_destroyed", worker_id=str(worker_id), reason=str(error))
         return False

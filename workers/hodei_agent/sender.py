@@ -15,7 +15,7 @@ from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 
 POST_BYTES = 3 * 1024 * 1024
 FRAMES_TIMEOUT_S = 60.0
-ECHO_PATIENCE_S = 10.0
+ECHO_PATIENCE_S = 4.0
 """So long the agent stays for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
 GOODBYE_PATIENCE_S = 3.0
 UNMOVED_ANSWERS = 20
