@@ -38,6 +38,7 @@ class Execution:
         intake: Intake,
         tree: Tree,
         folders: Callable[[], job_environment.Folders],
+        state_dir: str,
         path: str,
         hidden: Sequence[str] = (),
     ) -> None:
@@ -49,7 +50,7 @@ class Execution:
         self._path = path
         self._hidden = hidden
         self.folders: job_environment.Folders | None = None
-        self._output = Pipes(intake, memory_limit_bytes())
+        self._output = Pipes(intake, state_dir, memory_limit_bytes())
         self._child: Child | None = None
         self._status: int | None = None
         self._stop_reason: str | None = None

@@ -73,6 +73,11 @@ class Intake:
         if pieces:
             self._flush_at = now + (BUSY_QUIET_S if busy else QUIET_S)
 
+    def lose(self, size: int, reason: str) -> None:
+        """So many bytes will never come: say it in the log, and in the result."""
+        self.dropped_bytes += size
+        self.remark(f"{size} bytes were dropped here: {reason}")
+
     def next_at(self) -> float | None:
         """When :meth:`tick` has something to do, or None."""
         times = [cutter.due_at() for cutter in self._cutters.values()]

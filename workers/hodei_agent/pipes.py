@@ -9,10 +9,10 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from hodei_agent.burst import READ_BYTES as LARGE_READ_BYTES
-from hodei_agent.burst import Room
+from hodei_agent.burst import Burst
 from hodei_agent.intake import Intake
 from hodei_agent.protocol import STDERR, STDOUT
+from hodei_agent.spool import Record
 
 SMALL_READ_BYTES = 64 * 1024
 MOST_BURST_BYTES = 32 * 1024 * 1024
@@ -47,7 +47,8 @@ class Block(NamedTuple):
     """What one read gave, and when. `busy`: there will be more within milliseconds."""
 
     stream: int
-    data: bytes | memoryview
+    data: bytes | Record
+    size: int
     read_at: float
     busy: bool
 
@@ -58,7 +59,7 @@ class Pipe:
     def __init__(self, descriptor: int, stream: int) -> None:
         self.descriptor = descriptor
         self.stream = stream
-        self.read_bytes = SMALL_READ_BYTES
+        self.is_fast = False
         self.last_read_at = 0.0
         self.held_until: float | None = None
         # Where pipes are small, only few bytes fit in while nobody reads.
@@ -72,14 +73,14 @@ class Pipes:
     and that much waits, the pipes are left alone and the job waits at its next write.
     """
 
-    def __init__(self, intake: Intake, memory_limit_bytes: int | None = None) -> None:
+    def __init__(self, intake: Intake, folder: str, memory_limit_bytes: int | None = None) -> None:
         self._intake = intake
         share = (memory_limit_bytes or 1 << 62) // BURST_SHARE_OF_MEMORY
         self._burst_bytes = max(LEAST_BURST_BYTES, min(MOST_BURST_BYTES, share))
         self._pipes: list[Pipe] = []
         self._poller = select.poll()
         self._blocks: deque[Block] = deque()
-        self._room = Room(self._burst_bytes)
+        self._burst = Burst(folder)
         self._awake_s = AWAKE_S if len(os.sched_getaffinity(0)) > 1 else 0.0
         self._waiting_bytes = 0
         self.is_muted = False
@@ -172,26 +173,33 @@ class Pipes:
     def _read(self, pipe: Pipe, now: float) -> int:
         if pipe.held_until is not None and now >= pipe.held_until:
             pipe.held_until = None
-        is_large = pipe.read_bytes == LARGE_READ_BYTES
         try:
-            block = (
-                self._room.read(pipe.descriptor) if is_large else os.read(pipe.descriptor, SMALL_READ_BYTES)
-            )
+            data = self._take_from(pipe)
         except BlockingIOError:
             return 0
-        size = len(block)
+        size = data.size if isinstance(data, Record) else len(data)
         if not size:
             self._close(pipe)
             return 0
-        pipe.read_bytes = LARGE_READ_BYTES if size >= SMALL_READ_BYTES else SMALL_READ_BYTES
-        is_busy = now - pipe.last_read_at < BUSY_S and size <= pipe.hold_off_bytes
+        pipe.is_fast = size >= SMALL_READ_BYTES
+        is_busy = now - pipe.last_read_at < BUSY_S and size < pipe.hold_off_bytes
         pipe.last_read_at = now
         if is_busy and all(other.held_until is None for other in self._pipes if other is not pipe):
             pipe.held_until = now + HOLD_OFF_S
         if not self.is_muted:
-            self._blocks.append(Block(pipe.stream, block, now, pipe.held_until is not None))
+            self._blocks.append(Block(pipe.stream, data, size, now, pipe.held_until is not None))
             self._waiting_bytes += size
         return size
+
+    def _take_from(self, pipe: Pipe) -> Record | bytes:
+        if not pipe.is_fast:
+            return os.read(pipe.descriptor, SMALL_READ_BYTES)
+        if self.is_muted or not self._blocks:
+            return self._burst.read(pipe.descriptor)
+        data = self._burst.put(pipe.descriptor)
+        if self._burst.is_refused:
+            self._burst_bytes = LEAST_BURST_BYTES
+        return data
 
     def _feed_one(self, now: float) -> bool:
         if not self._blocks or not self._intake.is_ready():
@@ -201,11 +209,14 @@ class Pipes:
 
     def _feed(self, now: float) -> None:
         block = self._blocks.popleft()
-        self._waiting_bytes -= len(block.data)
+        self._waiting_bytes -= block.size
+        try:
+            data = self._burst.take(block.data)
+        except OSError as error:
+            self._intake.lose(block.size, f"the worker's disk did not give them back ({error.strerror})")
+            return
         if not self.is_muted:
-            self._intake.feed(block.stream, bytes(block.data), block.read_at, now, busy=block.busy)
-        if not self._blocks:
-            self._room.clear()
+            self._intake.feed(block.stream, data, block.read_at, now, busy=block.busy)
 
     def _close(self, pipe: Pipe) -> None:
         self._poller.unregister(pipe.descriptor)

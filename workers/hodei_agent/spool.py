@@ -32,7 +32,7 @@ class Spool:
         self._written = 0
         self.size_bytes = 0
 
-    def append(self, data: bytes) -> Record:
+    def append(self, data: bytes | memoryview) -> Record:
         """Store the bytes. Raises OSError, for example when the disk is full; then nothing was stored."""
         if not self._chunks or self._written >= CHUNK_BYTES:
             self._open()
@@ -69,7 +69,7 @@ class Spool:
         self.size_bytes = 0
 
     def _open(self) -> None:
-        path = f"{self._folder}/spool-{self._numbers}"
+        path = f"{self._folder}/spool-{id(self)}-{self._numbers}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(path)
         self._chunks.append((self._numbers, descriptor))

@@ -232,6 +232,7 @@ class Supervisor:
             Intake(self._outbox, echo, max_bytes, secrets=job.secrets),
             process_tree.Tree(job.execution_id, subreaper=self._subreaper),
             lambda: job_environment.make_folders(self._state_dir, number),
+            self._state_dir,
             self._path,
             self._hidden,
         )

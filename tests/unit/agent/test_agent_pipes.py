@@ -9,14 +9,17 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hodei_agent import burst as burst_module
 from hodei_agent import pipes as pipes_module
+from hodei_agent import spool as spool_module
+from hodei_agent.burst import READ_BYTES, Burst
 from hodei_agent.intake import Intake
 from hodei_agent.pipes import Pipes
 from hodei_agent.protocol import STDERR, STDOUT
+from hodei_agent.spool import Record
 
 SET_PIPE_SIZE = 1031
 
@@ -27,6 +30,7 @@ class FakeIntake(Intake):
     def __init__(self) -> None:
         self.ready = True
         self.fed: list[tuple[int, bytes]] = []
+        self.lost: list[tuple[int, str]] = []
 
     def is_ready(self) -> bool:
         return self.ready
@@ -36,6 +40,9 @@ class FakeIntake(Intake):
     ) -> None:
         self.fed.append((stream, block))
 
+    def lose(self, size: int, reason: str) -> None:
+        self.lost.append((size, reason))
+
     def bytes_of(self, stream: int) -> bytes:
         return b"".join(block for each, block in self.fed if each == stream)
 
@@ -43,9 +50,9 @@ class FakeIntake(Intake):
 class Job:
     """The job's ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, memory_limit_bytes: int | None = 16 * 1024 * 1024) -> None:
         self.intake = FakeIntake()
-        self.pipes = Pipes(self.intake, 16 * 1024 * 1024)  # so 1 MiB of a burst
+        self.pipes = Pipes(self.intake, str(folder), memory_limit_bytes)  # of 16 MiB, 1 is for a burst
         ends = []
         self.writers = {}
         for stream in (STDOUT, STDERR):
@@ -67,8 +74,8 @@ class Job:
 
 
 @pytest.fixture
-def job() -> Iterator[Job]:
-    job = Job()
+def job(tmp_path: Path) -> Iterator[Job]:
+    job = Job(tmp_path)
     yield job
     job.pipes.drain()
     for writer in job.writers.values():
@@ -85,15 +92,15 @@ def test_a_line_is_fed_at_once_and_of_two_streams_stdout_first(job: Job) -> None
     assert not job.pipes.work()
 
 
-@pytest.mark.parametrize("memory", [True, False], ids=["with room", "without"])
+@pytest.mark.parametrize("disk", [True, False], ids=["with a disk", "full disk"])
 def test_a_burst_is_read_before_any_of_it_is_worked_on(
-    job: Job, monkeypatch: pytest.MonkeyPatch, memory: bool
+    job: Job, monkeypatch: pytest.MonkeyPatch, disk: bool
 ) -> None:
     # given: a burst that is not over yet
     monkeypatch.setattr(pipes_module, "DRAIN_FIRST_S", 3600.0)
     monkeypatch.setattr(pipes_module, "BURST_PAUSE_S", 0.0)
-    if not memory:
-        monkeypatch.setattr(burst_module.mmap, "mmap", no_memory)
+    if not disk:
+        monkeypatch.setattr(spool_module.os, "pwrite", no_space)
     job.write(STDOUT, b"x" * 300_000)
     real, fed_before = job.pipes._read_all, []
 
@@ -111,17 +118,17 @@ def test_a_burst_is_read_before_any_of_it_is_worked_on(
     assert fed_before[:3] == [0, 0, 0]
 
 
-def no_memory(*_: object, **__: object) -> NoReturn:
-    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+def no_space(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("memory", [True, False], ids=["with room", "without"])
+@pytest.mark.parametrize("disk", [True, False], ids=["with a disk", "full disk"])
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_fed_is_what_was_written_in_the_order_of_its_coming(
-    job: Job, monkeypatch: pytest.MonkeyPatch, memory: bool, seed: int
+    job: Job, monkeypatch: pytest.MonkeyPatch, disk: bool, seed: int
 ) -> None:
-    if not memory:
-        monkeypatch.setattr(burst_module.mmap, "mmap", no_memory)
+    if not disk:
+        monkeypatch.setattr(spool_module.os, "pwrite", no_space)
     chance, written = random.Random(seed), []
 
     def write(stream: int) -> None:
@@ -182,28 +189,86 @@ def test_what_waits_is_not_overwritten_by_what_is_read_meanwhile(job: Job) -> No
     assert job.intake.bytes_of(STDOUT) == written
 
 
-def test_after_a_burst_its_memory_is_given_back() -> None:
-    room = burst_module.Room(16 * 1024 * 1024)
+def test_a_burst_waits_in_a_file_without_a_name_that_is_given_back(tmp_path: Path) -> None:
+    # given
+    burst = Burst(str(tmp_path))
     reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     fcntl.fcntl(reader, SET_PIPE_SIZE, 1024 * 1024)
-    parts = []
-    for number in range(10):
-        os.write(writer, b"%d" % number * 1_000_000)
-        parts.append(room.read(reader))
-    assert all(part == b"%d" % number * 1_000_000 for number, part in enumerate(parts))
-    full_kb = resident_kb()
+    parts = [b"%d" % number * READ_BYTES for number in range(7)]
+    for part in parts:
+        os.write(writer, part)
+    # when
+    stored = [burst.put(reader) for _ in parts]
+    # then
+    assert all(isinstance(one, Record) for one in stored)
+    assert files_in(tmp_path) == [7 * READ_BYTES]
+    assert os.listdir(tmp_path) == []
+    assert [burst.take(one) for one in stored] == parts
+    assert files_in(tmp_path) == []
+    with pytest.raises(BlockingIOError):
+        burst.put(reader)
+    os.close(writer)
+    assert burst.put(reader) == b""
+    os.close(reader)
 
-    room.clear()
 
-    assert resident_kb() < full_kb - 7_000
-    for end in (reader, writer):
-        os.close(end)
+def files_in(folder: Path) -> list[int]:
+    """The sizes of the files in the folder that this process has open."""
+    sizes = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(f"{folder}/"):
+                sizes.append(os.fstat(int(name)).st_size)
+        except OSError:
+            continue
+    return sizes
 
 
-def resident_kb() -> int:
-    """Memory of this process that is there and its own."""
-    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty:"))
+def test_what_the_disk_does_not_give_back_is_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given
+    job.intake.ready = False
+    job.write(STDOUT, b"x" * 500_000)
+    job.work_until_idle()
+    # when
+    job.intake.ready = True
+    with monkeypatch.context() as broken:
+        broken.setattr(spool_module.os, "pread", no_answer)
+        job.work_until_idle()
+    job.write(STDOUT, b"after\n")
+    job.work_until_idle()
+    # then
+    fed = job.intake.bytes_of(STDOUT)
+    assert fed.endswith(b"after\n")
+    lost = sum(size for size, _ in job.intake.lost)
+    assert lost > 0 and lost + len(fed) == 500_006
+    assert "Input/output error" in job.intake.lost[0][1]
+
+
+def no_answer(*_: object) -> NoReturn:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_with_a_full_disk_no_more_than_1_mib_waits_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: no limit of memory, so 32 MiB of a burst
+    monkeypatch.setattr(spool_module.os, "pwrite", no_space)
+    job = Job(tmp_path, memory_limit_bytes=None)
+    job.intake.ready = False
+    # when
+    written = 0
+    for _ in range(3):
+        written += job.write(STDOUT, b"x" * 700_000)
+        job.work_until_idle()
+    # then
+    assert job.pipes.is_full
+    # and nothing is lost
+    job.intake.ready = True
+    job.pipes.drain()
+    assert len(job.intake.bytes_of(STDOUT)) == written > 1024 * 1024
+    for writer in job.writers.values():
+        os.close(writer)
 
 
 def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
@@ -260,7 +325,8 @@ def test_what_is_read_while_muted_is_thrown_away(job: Job) -> None:
     job.pipes.is_muted = True
     job.write(STDOUT, b"x" * 500_000)
 
-    job.work_until_idle()
+    while job.pipes.work():
+        pass
 
     assert job.intake.fed == []
     assert job.write(STDOUT, b"x" * 1_000_000) == 1_000_000
