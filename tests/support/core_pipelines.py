@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,9 +106,8 @@ def _events(core: Core, run_id: UUID) -> list[Row]:
     )
 
 
-def advance_without_end(database_url: str) -> None:
+def advance_without_end(database_url: str, folder: Path) -> None:
     """A clock's pipelines loop without its lease, round after round; the whole of a process that is to be killed."""
-    with tempfile.TemporaryDirectory() as folder:
-        core = Core(database_url, Path(folder))
-        while True:
-            attend_runs(core.platform)
+    core = Core(database_url, folder)
+    while True:
+        attend_runs(core.platform)

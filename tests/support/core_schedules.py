@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -88,9 +87,8 @@ def end_job(core: Core, job_id: UUID, state: str = "SUCCEEDED") -> None:
     )  # fmt: skip
 
 
-def attend_without_end(database_url: str) -> None:
+def attend_without_end(database_url: str, folder: Path) -> None:
     """A clock's schedules loop without its lease, round after round; the whole of a process that is to be killed."""
-    with tempfile.TemporaryDirectory() as folder:
-        core = Core(database_url, Path(folder))
-        while True:
-            attend_schedules(core.platform)
+    core = Core(database_url, folder)
+    while True:
+        attend_schedules(core.platform)

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -151,7 +152,9 @@ def test_a_long_chain_that_fails_at_its_first_is_skipped_to_its_end(core: Core) 
     assert state_of(core, run_id) == "FAILED"
 
 
-def test_three_that_advance_killed_at_random_make_each_job_once(core: Core, database_url: str) -> None:
+def test_three_that_advance_killed_at_random_make_each_job_once(
+    core: Core, database_url: str, tmp_path: Path
+) -> None:
     # given runs of several layers, and three processes that advance them
     core.provider("a")
     layers, width, kills = 6, 8, 8
@@ -163,7 +166,7 @@ def test_three_that_advance_killed_at_random_make_each_job_once(core: Core, data
     spawn, draw = multiprocessing.get_context("spawn"), random.Random(20261128)
 
     def start() -> multiprocessing.process.BaseProcess:
-        process = spawn.Process(target=advance_without_end, args=(database_url,), daemon=True)
+        process = spawn.Process(target=advance_without_end, args=(database_url, tmp_path), daemon=True)
         process.start()
         return process
 

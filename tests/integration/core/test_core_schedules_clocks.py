@@ -6,6 +6,7 @@ import multiprocessing
 import random
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 from support.core import Core
 from support.core_schedules import attend_without_end, definition, put_back, schedule, tick
@@ -18,7 +19,7 @@ DONE = "SELECT count(*) AS n FROM hodei.schedule_firings"
 
 
 def test_three_clocks_without_a_lease_killed_at_random_fire_each_time_once(
-    core: Core, database_url: str
+    core: Core, database_url: str, tmp_path: Path
 ) -> None:
     # given schedules that nothing has attended to for a while, and three that work on them at once
     core.provider("a")
@@ -31,7 +32,7 @@ def test_three_clocks_without_a_lease_killed_at_random_fire_each_time_once(
     spawn, draw = multiprocessing.get_context("spawn"), random.Random(20260801)
 
     def start() -> multiprocessing.process.BaseProcess:
-        clock = spawn.Process(target=attend_without_end, args=(database_url,), daemon=True)
+        clock = spawn.Process(target=attend_without_end, args=(database_url, tmp_path), daemon=True)
         clock.start()
         return clock
 
