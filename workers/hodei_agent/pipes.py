@@ -213,7 +213,9 @@ class Pipes:
         try:
             data = self._burst.take(block.data)
         except OSError as error:
-            self._intake.lose(block.size, f"the worker's disk did not give them back ({error.strerror})")
+            self._intake.lose(
+                block.size, f"the worker's disk did not give them back ({error.strerror or error})"
+            )
             return
         if not self.is_muted:
             self._intake.feed(block.stream, data, block.read_at, now, busy=block.busy)

@@ -49,7 +49,21 @@ class Spool:
         """Read a record and forget it and all before it. Raises OSError."""
         while self._chunks[0][0] < record.chunk:
             os.close(self._chunks.popleft()[1])
-        descriptor = self._chunks[0][1]
+        try:
+            return self._read(self._chunks[0][1], record)
+        finally:
+            self.size_bytes -= record.size
+            if self.size_bytes == 0:
+                self.close()
+
+    def close(self) -> None:
+        """Give all disk space back."""
+        while self._chunks:
+            os.close(self._chunks.popleft()[1])
+        self.size_bytes = 0
+
+    @staticmethod
+    def _read(descriptor: int, record: Record) -> bytes:
         parts, have = [], 0
         while have < record.size:
             part = os.pread(descriptor, record.size - have, record.offset + have)
@@ -57,16 +71,7 @@ class Spool:
                 raise OSError("the spool file is shorter than it was")
             parts.append(part)
             have += len(part)
-        self.size_bytes -= record.size
-        if self.size_bytes == 0:
-            self.close()
         return b"".join(parts)
-
-    def close(self) -> None:
-        """Give all disk space back."""
-        while self._chunks:
-            os.close(self._chunks.popleft()[1])
-        self.size_bytes = 0
 
     def _open(self) -> None:
         path = f"{self._folder}/spool-{id(self)}-{self._numbers}"

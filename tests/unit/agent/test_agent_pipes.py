@@ -225,7 +225,9 @@ def files_in(folder: Path) -> list[int]:
     return sizes
 
 
-def test_what_the_disk_does_not_give_back_is_said(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_disk_does_not_give_back_is_said(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # given
     job.intake.ready = False
     job.write(STDOUT, b"x" * 500_000)
@@ -244,6 +246,7 @@ def test_what_the_disk_does_not_give_back_is_said(job: Job, monkeypatch: pytest.
     lost = sum(size for size, _ in job.intake.lost)
     assert lost > 0 and lost + len(fed) == 500_006
     assert "Input/output error" in job.intake.lost[0][1]
+    assert files_in(tmp_path) == []
 
 
 def no_answer(*_: object) -> NoReturn:
