@@ -160,7 +160,7 @@ class Execution:
             self._idle_at,
             self._kill_at,
             self._look_at,
-            self._intake.next_at(),
+            self._intake.next_at(self._output.behind()),
             self._output.next_at(),
         )
         return min((t for t in times if t is not None), default=None)
@@ -170,10 +170,12 @@ class Execution:
         if self.is_over or self._child is None:
             return
         now = time.monotonic()
-        output_at = self._output.next_at()
-        if output_at is not None and now >= output_at:
-            self.readable()
-        self._intake.tick(now)
+        # Before a part of a line is let go, too: the rest may have come while we were kept from running.
+        for due_at in (self._output.next_at(), self._intake.due_at(self._output.behind())):
+            if due_at is not None and now >= due_at:
+                self.readable()
+                break
+        self._intake.tick(now, self._output.behind(now))
         if self._timeout_at is not None and now >= self._timeout_at:
             self._timeout_at = None
             self.stop("timeout", self.definition.grace_s)

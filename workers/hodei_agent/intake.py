@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Collection
 
 from hodei_agent.echo import Echo
 from hodei_agent.frames import Segment, count_entries
@@ -78,15 +78,25 @@ class Intake:
         self.dropped_bytes += size
         self.remark(f"{size} bytes were dropped here: {reason}")
 
-    def next_at(self) -> float | None:
-        """When :meth:`tick` has something to do, or None."""
-        times = [cutter.due_at() for cutter in self._cutters.values()]
-        times += [mask.due_at() for mask in self._masks.values() if mask is not None]
-        return min((t for t in [*times, self._flush_at] if t is not None), default=None)
-
-    def tick(self, now: float) -> None:
-        """Let go what has been held back for long enough."""
+    def due_at(self, behind: Collection[int] = ()) -> float | None:
+        """When what is held back has been so for long enough, or None. Streams that are `behind` hold it until they are not."""
+        times = []
         for stream, cutter in self._cutters.items():
+            if stream not in behind:
+                mask = self._masks[stream]
+                times += [cutter.due_at(), None if mask is None else mask.due_at()]
+        return min((t for t in times if t is not None), default=None)
+
+    def next_at(self, behind: Collection[int] = ()) -> float | None:
+        """When :meth:`tick` has something to do, or None."""
+        return min((t for t in (self.due_at(behind), self._flush_at) if t is not None), default=None)
+
+    def tick(self, now: float, behind: Collection[int] = ()) -> None:
+        """Let go what has been held back for long enough, but not of streams that are `behind`: what the job wrote next to it
+        may be known, and was not fed yet."""
+        for stream, cutter in self._cutters.items():
+            if stream in behind:
+                continue
             mask = self._masks[stream]
             pieces = []
             if mask is not None:

@@ -61,6 +61,7 @@ class Pipe:
         self.stream = stream
         self.is_fast = False
         self.last_read_at = 0.0
+        self.looked_at = 0.0
         self.held_until: float | None = None
         # Where pipes are small, only few bytes fit in while nobody reads.
         self.hold_off_bytes = fcntl.fcntl(descriptor, _F_GETPIPE_SZ) // 8
@@ -83,6 +84,7 @@ class Pipes:
         self._burst = Burst(folder)
         self._awake_s = AWAKE_S if len(os.sched_getaffinity(0)) > 1 else 0.0
         self._waiting_bytes = 0
+        self._waiting_blocks = {STDOUT: 0, STDERR: 0}
         self.is_muted = False
         """What is read from now on is thrown away."""
 
@@ -103,9 +105,15 @@ class Pipes:
             return {}
         return {pipe.descriptor: pipe.stream for pipe in self._pipes if pipe.held_until is None}
 
+    def behind(self, now: float = 0.0) -> set[int]:
+        """The streams of which there may be more than the intake was fed: it waits here, or in a pipe that was not looked at
+        since `now`. Of a full one nothing is looked at."""
+        waiting = {stream for stream, blocks in self._waiting_blocks.items() if blocks}
+        return waiting | {pipe.stream for pipe in self._pipes if self.is_full or pipe.looked_at < now}
+
     def next_at(self) -> float | None:
         """When :meth:`work` is due though no pipe is ready, on the monotonic clock, or None."""
-        times = [pipe.held_until for pipe in self._pipes if pipe.held_until is not None]
+        times = [pipe.held_until for pipe in self._pipes if pipe.held_until is not None and not self.is_full]
         if self._blocks:
             times.append(0.0 if self._intake.is_ready() else time.monotonic() + LOOK_AGAIN_S)
         return min(times, default=None)
@@ -173,6 +181,7 @@ class Pipes:
     def _read(self, pipe: Pipe, now: float) -> int:
         if pipe.held_until is not None and now >= pipe.held_until:
             pipe.held_until = None
+        pipe.looked_at = now
         try:
             data = self._take_from(pipe)
         except BlockingIOError:
@@ -189,6 +198,7 @@ class Pipes:
         if not self.is_muted:
             self._blocks.append(Block(pipe.stream, data, size, now, pipe.held_until is not None))
             self._waiting_bytes += size
+            self._waiting_blocks[pipe.stream] += 1
         return size
 
     def _take_from(self, pipe: Pipe) -> Record | bytes:
@@ -210,6 +220,7 @@ class Pipes:
     def _feed(self, now: float) -> None:
         block = self._blocks.popleft()
         self._waiting_bytes -= block.size
+        self._waiting_blocks[block.stream] -= 1
         try:
             data = self._burst.take(block.data)
         except OSError as error:
