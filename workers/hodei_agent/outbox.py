@@ -8,6 +8,7 @@ from collections import deque
 from typing import NamedTuple
 
 from hodei_agent.frames import SEGMENT_HEADER_BYTES, Segment, count_entries, segment_header
+from hodei_agent.protocol import REMARK
 from hodei_agent.spool import Backlog
 
 BATCH_BYTES = 256 * 1024
@@ -27,6 +28,14 @@ class Batch(NamedTuple):
     plain: bytes
 
 
+class _Closed(NamedTuple):
+    """What is in a batch that is closed, and when the first of it was read."""
+
+    entries: int
+    output_bytes: int
+    at_us: int
+
+
 class Outbox:
     """One thread puts segments in, another takes batches out. Neither ever waits for the other's work.
 
@@ -39,16 +48,21 @@ class Outbox:
         self._limit = max(limit_bytes, LEAST_LIMIT_BYTES)
         self._backlog = Backlog(folder, MEMORY_BYTES)
         self._changed = threading.Condition(threading.Lock())
-        self._entries: deque[int] = deque()
+        self._closed: deque[_Closed] = deque()
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._open_entries = 0
+        self._open_output_bytes = 0
+        self._open_at_us = 0
         self._open_since = 0.0
         self._urgent = False
         self._ended = False
         self._taker_waits = False
         self._taken_at: float | None = None
         self._disk_full = False
+        self.lost_entries = 0
+        self.lost_bytes = 0
+        """What was put in, and the disk did not give back. A remark is in its place."""
 
     def put(self, segment: Segment, entries: int | None = None, *, force: bool = False) -> bool:
         """Add a segment, with its number of entries if that is known. False, and nothing is kept, when there is no room;
@@ -64,10 +78,12 @@ class Outbox:
                 return False
             if not self._open:
                 self._open_since = time.monotonic()
+                self._open_at_us = segment.at_us
                 if self._taker_waits:
                     self._changed.notify()
             self._open += segment_header(segment), segment.data
             self._open_bytes += size
+            self._open_output_bytes += len(segment.data)
             self._open_entries += count_entries(segment.data) if entries is None else entries
         return True
 
@@ -122,7 +138,7 @@ class Outbox:
             size = 0
             self._disk_full = False
             while self._backlog and (not taken or size + BATCH_BYTES <= max_bytes):
-                taken.append(Batch(self._entries.popleft(), self._backlog.take()))
+                taken.append(self._take_closed())
                 size += len(taken[-1].plain)
             if self._open and not self._backlog and (not taken or size + BATCH_BYTES <= max_bytes):
                 taken.append(Batch(self._open_entries, b"".join(self._open)))
@@ -134,7 +150,7 @@ class Outbox:
         """Forget everything, and end."""
         with self._changed:
             self._backlog.clear()
-            self._entries.clear()
+            self._closed.clear()
             self._start_batch()
             self._ended = True
             self._changed.notify()
@@ -148,7 +164,7 @@ class Outbox:
 
     def _start_batch(self) -> None:
         self._open = []
-        self._open_bytes = self._open_entries = 0
+        self._open_bytes = self._open_entries = self._open_output_bytes = 0
         self._urgent = False
 
     def _close_batch(self) -> bool:
@@ -164,7 +180,20 @@ class Outbox:
                 self._open = [plain]
                 return False
             self._backlog.keep(plain)
-        self._entries.append(self._open_entries)
+        self._closed.append(_Closed(self._open_entries, self._open_output_bytes, self._open_at_us))
         self._start_batch()
         self._changed.notify()
         return True
+
+    def _take_closed(self) -> Batch:
+        """The oldest closed batch; when the disk does not give it back, a remark that says so."""
+        closed = self._closed.popleft()
+        try:
+            return Batch(closed.entries, self._backlog.take())
+        except OSError as error:
+            self.lost_entries += closed.entries
+            self.lost_bytes += closed.output_bytes
+            lost = f"{closed.entries} lines ({closed.output_bytes} bytes) were dropped here"
+            text = f"[hodei: {lost}, the worker's disk did not give them back ({error.strerror or error})]\n"
+            remark = Segment(REMARK, closed.at_us, text.encode())
+            return Batch(1, segment_header(remark) + remark.data)

@@ -101,8 +101,11 @@ class Sender:
             pass
         if not self._result:
             return
+        result = {**self._result, "last_frame": self._seq}
+        result["dropped_entries"] += self._outbox.lost_entries
+        result["dropped_bytes"] += self._outbox.lost_bytes
         try:
-            self._client.call("POST", self._path + "result", {**self._result, "last_frame": self._seq})
+            self._client.call("POST", self._path + "result", result)
         except Refused as refusal:
             self.refusal = refusal
         self._echo.wait_written(ECHO_PATIENCE_S)

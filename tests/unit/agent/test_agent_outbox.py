@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hodei_agent import frames, outbox, spool
 from hodei_agent.frames import Segment
 from hodei_agent.outbox import Outbox
+from hodei_agent.protocol import REMARK
 from hodei_agent.spool import Spool
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +125,52 @@ def test_a_full_disk_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert 0 < accepted < 110
     assert not box.has_room()
     assert [s.at_us for s in everything(box)] == list(range(accepted))
+
+
+def no_answer(*_: object) -> NoReturn:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_a_disk_does_not_give_back_is_forgotten_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Spool(str(tmp_path))
+    first, second = store.append(b"first"), store.append(b"second")
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="Input/output error"):
+        broken.setattr(spool.os, "pread", no_answer)
+        store.take(first)
+    assert store.size_bytes == len(b"second")
+
+    assert store.take(second) == b"second"
+
+    assert open_files_in(tmp_path) == 0
+
+
+def open_files_in(folder: Path) -> int:
+    links = (os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    return sum(link.startswith(f"{folder}/") for link in links)
+
+
+def test_in_the_place_of_what_the_disk_does_not_give_back_a_remark_says_how_much_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: 4 MiB in memory, and what is on the disk
+    box = Outbox(str(tmp_path), 64 * 1024 * 1024)
+    fill(box, 200)
+    taken = box.take(4 * 1024 * 1024)
+    # when
+    with monkeypatch.context() as broken:
+        broken.setattr(spool.os, "pread", no_answer)
+        taken += box.take(256 * 1024)
+    taken += box.take(64 * 1024 * 1024)
+    # then
+    found = [segment for batch in taken for segment in frames.segments_in(batch.plain)]
+    (remark,) = [segment for segment in found if segment.stream == REMARK]
+    assert box.lost_entries == box.lost_bytes // 50_000 == 200 - (len(found) - 1) > 0
+    lost = b"%d lines (%d bytes) were dropped here" % (box.lost_entries, box.lost_bytes)
+    assert lost in remark.data and b"Input/output error" in remark.data
+    assert [segment.at_us for segment in found] == sorted(segment.at_us for segment in found)
+    assert [batch.entries for batch in taken if batch.plain.endswith(remark.data)] == [1]
 
 
 def test_the_taker_gets_a_small_piece_after_a_moment_or_at_once_when_flushed(tmp_path: Path) -> None:
