@@ -207,19 +207,13 @@ class HodeiClient(PipelineCalls, PlaceCalls, ScheduleCalls, RegistryCalls, Recor
     ) -> Iterator[LogPage]:
         """What is stored of an attempt's log now (default: the last attempt), page after page."""
         after = 0
-        if selection.tail is not None:
-            start = self.log_page(job_id, attempt=attempt, limit=1, selection=selection)
-            if not start.entries:
-                yield start
-                return
-            after, attempt = start.entries[0].seq - 1, start.entries[0].attempt
-            selection = replace(selection, tail=None)
         while True:
             page = self.log_page(job_id, after=after, attempt=attempt, selection=selection)
             yield page
-            if page.end or not page.entries:
+            if page.end or len(page.entries) < LOG_PAGE:  # a running job writes on: that would never end
                 return
             after, attempt = page.entries[-1].seq, page.entries[-1].attempt
+            selection = replace(selection, tail=None)  # the first page says where it begins
 
     def log(
         self, job_id: str, *, attempt: int | None = None, selection: LogSelection = WHOLE_LOG

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,8 @@ import pytest
 from support.platform import RunningPlatform
 from support.servers import Servers
 from support.written_logs import LiveCore, WrittenJob
+
+from hodei.client.shapes import LogSelection
 
 TEXT = {"Accept": "text/plain"}
 LINES = [
@@ -160,6 +163,30 @@ def test_a_line_that_was_written_with_pauses_is_one_line(
     assert http.get(f"{building.path}?{query}").json() == wanted
     text = "".join(entry["text"] + ("" if entry.get("partial") else "\n") for entry in wanted)
     assert http.get(f"{building.path}?{query}", headers=TEXT).text == text
+
+
+def test_the_client_gets_the_last_lines_and_nothing_of_one_before_them(
+    serving: RunningPlatform, building: WrittenJob
+) -> None:
+    with serving.client() as client:
+        got = client.log(str(building.job_id), selection=LogSelection(tail=2))
+
+        assert [entry.seq for entry in got] == [4, 6, 7]
+
+
+def test_the_client_gets_what_is_stored_now_though_the_job_writes_on(
+    serving: RunningPlatform, written: WrittenJob
+) -> None:
+    # given
+    written.write(b"1\n2\n3\n")
+    # when: whenever something was got there is more
+    seqs: list[int] = []
+    with serving.client() as client:
+        for page in islice(client.log_pages(str(written.job_id)), 10):
+            seqs += [entry.seq for entry in page.entries]
+            written.write(b"more\n")
+    # then
+    assert seqs == [1, 2, 3]
 
 
 def test_since_is_a_time_or_how_long_ago(http: httpx.Client, writer: LiveCore) -> None:
