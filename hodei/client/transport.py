@@ -58,7 +58,11 @@ class Transport:
         self._waiting = waiting
         self._sleep = sleep
         headers = {"User-Agent": "hodei", "Accept": "application/json"}
-        if is_loopback(self.url):
+        try:
+            near = is_loopback(self.url)
+        except ValueError as error:
+            raise NotHodei.at(self.url, f"not an http URL: {error}") from error
+        if near:
             headers["Accept-Encoding"] = "identity"  # packing costs more than it saves on one machine
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -68,7 +72,7 @@ class Transport:
                 verify=self.url.startswith(
                     "https:"
                 ),  # building a TLS context takes time that http does not need
-                trust_env=not is_loopback(self.url),  # a proxy cannot reach this machine's own loopback
+                trust_env=not near,  # a proxy cannot reach this machine's own loopback
             )
         except (ValueError, httpx.InvalidURL) as error:
             raise ServerUnreachable(f"The proxy settings of this shell cannot be used: {error}.") from error

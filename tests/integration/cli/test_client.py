@@ -11,7 +11,7 @@ from platform_stand_in import JOB_ID, Answer, StandIn, entry, events, job, probl
 
 from hodei.client import following
 from hodei.client.client import HodeiClient
-from hodei.client.errors import ServerRefused, ServerSilent, ServerUnavailable, ServerUnreachable
+from hodei.client.errors import NotHodei, ServerRefused, ServerSilent, ServerUnavailable, ServerUnreachable
 
 JOBS = "/api/v1/jobs"
 JOB = f"{JOBS}/{JOB_ID}"
@@ -69,6 +69,12 @@ def test_a_refusal_is_not_repeated(platform: StandIn, client: HodeiClient) -> No
         client.job(JOB_ID)
     assert (refusal.value.http_status, refusal.value.problem["code"]) == (404, "not_found")
     assert len(platform.requests("GET", JOB)) == 1
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://[zz]", "http://[::1]:x", "ftp://here", "", "here"])
+def test_what_is_no_address_of_a_server_is_said_in_a_sentence(url: str) -> None:
+    with pytest.raises(NotHodei, match="not an http URL"):
+        HodeiClient(url, patience_s=0).job(JOB_ID)
 
 
 def test_an_id_cannot_lead_to_another_path(platform: StandIn, client: HodeiClient) -> None:
