@@ -213,7 +213,7 @@ class HodeiClient(PipelineCalls, PlaceCalls, ScheduleCalls, RegistryCalls, Recor
             if page.end or len(page.entries) < LOG_PAGE:  # a running job writes on: that would never end
                 return
             after, attempt = page.entries[-1].seq, page.entries[-1].attempt
-            selection = replace(selection, tail=None)  # the first page says where it begins
+            selection = replace(selection, tail=None, since=None)  # the first page says where it begins
 
     def log(
         self, job_id: str, *, attempt: int | None = None, selection: LogSelection = WHOLE_LOG

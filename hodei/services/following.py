@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from hodei.domain.states import JobState
@@ -48,8 +48,11 @@ def begin(platform: Platform, which: logs.Which, part: logs.Part, place: tuple[i
     """
     one = which.execution_id is not None or which.attempt is not None
     view = logs.find(platform, which)
+    selection = part.selection
     if place is not None and (not one or place[0] == view.attempt):
         number, start, resumed = place[0], _again(platform, view, part, place), place[1] > 0
+        if resumed:  # a moment that is so long ago would be a later one now
+            selection = replace(selection, since_us=None)
     else:
         number, start, resumed = view.attempt, _first(platform, view, part), False
     return Following(
@@ -58,7 +61,7 @@ def begin(platform: Platform, which: logs.Which, part: logs.Part, place: tuple[i
         start=start,
         one_attempt=one,
         resumed=resumed,
-        selection=part.selection,
+        selection=selection,
     )
 
 

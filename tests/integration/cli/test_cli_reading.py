@@ -130,8 +130,8 @@ def test_the_server_picks_what_is_wanted_of_a_log(platform: StandIn, hodei: Run)
     assert done.returncode == 0
     assert done.stdout == "".join(f"error {seq}\n" for seq in [*range(11, 5011), 5012])
     first, rest = (asked.query for asked in platform.requests("GET", f"{JOB}/logs"))
-    chosen = {"since": "300.000s", "grep": "error", "ignore_case": "1", "attempt": "2"}
-    assert first == {"after": "0", "limit": "5000", "tail": "5001", **chosen}
+    chosen = {"grep": "error", "ignore_case": "1", "attempt": "2"}
+    assert first == {"after": "0", "limit": "5000", "tail": "5001", "since": "300.000s", **chosen}
     assert rest == {"after": "5010", "limit": "5000", **chosen}
 
 

@@ -242,6 +242,21 @@ def test_a_part_is_followed(url: str, written: WrittenJob, query: str, texts: li
     assert follower.texts == texts
 
 
+def test_who_follows_since_some_time_ago_goes_on_where_it_stopped_however_long_that_took(
+    url: str, written: WrittenJob
+) -> None:
+    # given: what was followed for the last five seconds, an hour ago
+    for line in (b"seen\n", b"meanwhile\n"):
+        written.write(line, at_us=int((time.time() - 3600) * 1e6))
+    # when
+    resumed = Follower(url, "follow=1&since=5s", **{"Last-Event-ID": "1-1"})
+    written.write(b"now\n")
+    written.end()
+    # then
+    assert resumed.over.wait(60)
+    assert resumed.texts == ["meanwhile", "now"]
+
+
 def test_a_followed_line_is_wanted_whole_also_when_it_is_followed_from_within(
     url: str, written: WrittenJob
 ) -> None:

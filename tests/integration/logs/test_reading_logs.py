@@ -15,6 +15,7 @@ import httpx
 import pytest
 from support.platform import RunningPlatform
 from support.servers import Servers
+from support.waiting import until
 from support.written_logs import LiveCore, WrittenJob
 
 from hodei.client.shapes import LogSelection
@@ -187,6 +188,23 @@ def test_the_client_gets_what_is_stored_now_though_the_job_writes_on(
             written.write(b"more\n")
     # then
     assert seqs == [1, 2, 3]
+
+
+def test_a_client_that_reads_slowly_gets_all_since_the_moment_it_began(
+    serving: RunningPlatform, writer: LiveCore
+) -> None:
+    # given: more than a page, from a second before the moment until it
+    job = writer.write_job()
+    job.write(b"line\n" * 6000, at_us=int((time.time() - 9) * 1e6))
+    job.end()
+    # when: the second page is asked for when the moment is another
+    with serving.client() as client:
+        pages = client.log_pages(str(job.job_id), selection=LogSelection(since="10s"))
+        count = len(next(pages).entries)
+        until(lambda: client.log_page(str(job.job_id), selection=LogSelection(since="10s")).entries == [])
+        count += sum(len(page.entries) for page in pages)
+    # then
+    assert count == 6000
 
 
 def test_since_is_a_time_or_how_long_ago(http: httpx.Client, writer: LiveCore) -> None:
