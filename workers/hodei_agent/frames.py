@@ -25,6 +25,8 @@ SAMPLE_BYTES = 16 * 1024
 """From eight times this on, a piece from the middle is packed first, to see whether it pays."""
 
 SEGMENT_SPLIT_LINE = 1
+LAST_AT_US = 253_402_300_799_999_999
+"""The end of the year 9999: no date is later."""
 
 _HEADER = struct.Struct(">4sBBHQQIIII")
 _SEGMENT = struct.Struct(">BBqI")
@@ -169,6 +171,8 @@ def check(frame: Frame) -> None:
     for segment in segments_in(plain):
         if segment.stream not in STREAM_NAMES:
             raise FrameError(f"frame {frame.seq} has output of a stream {segment.stream}, which there is not")
+        if not 0 <= segment.at_us <= LAST_AT_US:
+            raise FrameError(f"frame {frame.seq} has output of {segment.at_us} µs, which is no time")
         segments += 1
         entries += count_entries(segment.data)
     if (segments, entries) != (frame.segments, frame.entries):

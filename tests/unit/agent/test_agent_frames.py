@@ -78,3 +78,19 @@ def test_a_payload_that_unpacks_to_more_than_it_says_is_refused_without_unpackin
 def _parts(packed: bytes) -> tuple[int, bytes, int, int]:
     (frame,) = frames.split(packed)
     return frame.codec, frame.payload, frame.plain_size, frame.crc32
+
+
+@pytest.mark.parametrize(
+    ("segment", "reason"),
+    [
+        (Segment(4, 0, b"x"), "stream 4"),
+        (Segment(1, -1, b"x"), "no time"),
+        (Segment(1, frames.LAST_AT_US + 1, b"x"), "no time"),
+    ],
+)
+def test_a_frame_that_no_reader_could_show_is_refused(segment: Segment, reason: str) -> None:
+    (frame,) = frames.split(frames.pack(1, 1, [Segment(1, frames.LAST_AT_US, b"x"), segment])[0])
+
+    with pytest.raises(frames.FrameError, match=reason) as refused:
+        frames.check(frame)
+    assert not isinstance(refused.value, frames.DamagedFrame)
