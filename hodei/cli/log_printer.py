@@ -37,8 +37,7 @@ class LogPrinter:
     """
 
     def __init__(self, out: BinaryIO, err: BinaryIO, *, timestamps: bool = False) -> None:
-        # A buffer between would not say how much of what it was given it has when it is interrupted.
-        self._files = {"stdout": getattr(out, "raw", out), "stderr": getattr(err, "raw", err)}
+        self._files = {"stdout": _unbuffered(out), "stderr": _unbuffered(err)}
         self._timestamps = timestamps
         self._shown = deque([_Shown("0-0", out, b"", 0, frozenset())])
         """The newest entry, and those before it that are not written."""
@@ -81,6 +80,13 @@ class LogPrinter:
 
     def _next_to(self, file: BinaryIO) -> bytes:
         return b"".join(shown.data for shown in takewhile(lambda shown: shown.file is file, self._shown))
+
+
+def _unbuffered(file: BinaryIO) -> BinaryIO:
+    """A buffer between would not say how much of what it was given it has when it is interrupted."""
+    while hasattr(file, "raw"):
+        file = file.raw
+    return file
 
 
 def to_both(*, timestamps: bool = False) -> LogPrinter:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hodei.cli import job, pipeline_run, processes, resources, schedule
+from hodei.cli import job, output, pipeline_run, processes, resources, schedule
 from hodei.cli.help import example
 from hodei.cli.status import status
 from hodei.cli.target import Server, Target, Token
@@ -63,15 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = _ended(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        code = BROKEN_PIPE
+    except OSError as error:
+        code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else code or _fail(f"{error.strerror}.", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at its end
     raise SystemExit(code)
 
 
 def _ended(arguments: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    output.prepare()
     called = Path(sys.argv[0]).name
     program = called if called in NAMES else NAMES[0]
     try:

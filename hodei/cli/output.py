@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -29,6 +32,49 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to show it.")]
+
+
+class Patient(io.RawIOBase):
+    """A file that somebody else made non-blocking, such as a pipe with a slow reader: what it does not take now waits."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self.raw = raw
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.raw.fileno()
+
+    def isatty(self) -> bool:
+        return self.raw.isatty()
+
+    def write(self, data: Any) -> int:
+        while (size := self.raw.write(data)) is None:
+            select.select([], [self.raw], [])
+        return size
+
+
+def prepare() -> None:
+    """Have stdout and stderr take everything that is written to them, whatever they are."""
+    sys.stdout, sys.stderr = _ready(sys.stdout), _ready(sys.stderr)
+
+
+def _ready(stream: TextIO | None) -> TextIO:
+    if stream is None:  # it was closed when we were started
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="backslashreplace")
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    if not isinstance(raw, io.FileIO) or os.get_blocking(raw.fileno()):
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(Patient(raw)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
 
 
 def put(line: str) -> None:

@@ -346,29 +346,66 @@ def test_a_reader_that_leaves_early_ends_it_silently(
 def test_a_pipe_that_somebody_made_non_blocking_gets_the_whole_log(
     platform: StandIn, surroundings: dict[str, str], unbuffered: str
 ) -> None:
-    # given a pipe that is full at first, as that of a reader which is slow
     lines = [entry(number, f"{number} {'x' * 1000}") for number in range(1, 1000)]
     platform.on("GET", f"{JOB}/logs", Answer(body=lines, headers=LOG_END))
+
+    own = {"HODEI_URL": platform.url, "PYTHONUNBUFFERED": unbuffered}
+    printed = printed_into_a_full_pipe(["job", "logs", JOB_ID], surroundings | own)
+
+    assert printed.decode().splitlines() == [line["text"] for line in lines]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_pipe_that_somebody_made_non_blocking_gets_a_whole_list(
+    platform: StandIn, surroundings: dict[str, str], unbuffered: str, form: str
+) -> None:
+    jobs = [job(id=f"{number:036}", name="n" * 1000) for number in range(500)]
+    platform.on("GET", JOBS, jobs)
+
+    own = {"HODEI_URL": platform.url, "PYTHONUNBUFFERED": unbuffered}
+    printed = printed_into_a_full_pipe(
+        ["job", "list", "--limit", "500", "--format", form], surroundings | own
+    ).decode()
+
+    assert all(one["id"] in printed for one in jobs)
+    assert form == "text" or json.loads(printed) == jobs
+
+
+def printed_into_a_full_pipe(command: list[str], variables: dict[str, str]) -> bytes:
+    """What the command prints into a non-blocking pipe whose reader begins when it is full."""
     source, target = os.pipe()
     os.set_blocking(target, False)
-    own = {"HODEI_URL": platform.url, "PYTHONUNBUFFERED": unbuffered}
     process = subprocess.Popen(
-        [sys.executable, "-m", "hodei.cli.main", "job", "logs", JOB_ID],
+        [sys.executable, "-m", "hodei.cli.main", *command],
         stdout=target,
         stderr=subprocess.PIPE,
-        env=surroundings | own,
+        env=variables,
     )
     os.close(target)
-
-    # when
     until(lambda: is_full(source) or process.poll() is not None, what="the pipe to be full")
     with os.fdopen(source, "rb") as pipe:
         printed = pipe.read()
     _, err = process.communicate(timeout=20)
-
-    # then
     assert (process.returncode, err) == (0, b"")
-    assert printed.decode().splitlines() == [line["text"] for line in lines]
+    return printed
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_a_sentence_and_a_closed_stdout_takes_nothing(
+    platform: StandIn, surroundings: dict[str, str], unbuffered: str
+) -> None:
+    platform.on("GET", JOBS, [job()])
+    own = {"HODEI_URL": platform.url, "PYTHONUNBUFFERED": unbuffered}
+    for to, code, said in ((">/dev/full", 1, b"Error: No space left on device.\n"), (">&-", 0, b"")):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {to}', "sh", sys.executable, "-m", "hodei.cli.main", "job", "list"],
+            env=surroundings | own,
+            stderr=subprocess.PIPE,
+            timeout=20,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (code, said)
 
 
 def is_full(pipe: int) -> bool:
