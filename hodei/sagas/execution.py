@@ -302,7 +302,7 @@ def incomplete(execution: Row, what: str) -> Failure:
     """What is wrong with an end that is right but for its log."""
     dropped = (execution.result or {}).get("dropped_entries")
     why = (
-        f"{dropped} lines of its log were dropped, because the platform took them too slowly"
+        f"{dropped} lines of its log were dropped on the worker; a line in their place says why"
         if dropped and log_is_whole(execution)
         else "a part of its log did not arrive"
     )

@@ -411,7 +411,7 @@ def test_a_log_whose_lines_were_dropped_is_incomplete_and_one_that_was_cut_at_it
             {"log_complete": complete}
         ]
         if code:
-            assert "7 lines of its log were dropped" in job.error_message
+            assert "7 lines of its log were dropped on the worker" in job.error_message
 
 
 def test_an_agent_may_not_leave_with_a_job_that_it_did_not_report(core: Core, given_job: Given) -> None:
