@@ -32,7 +32,8 @@ class Echo:
     def __init__(self, folder: str) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._backlog = Backlog(folder, MEMORY_BYTES)
-        self._descriptors: deque[int] = deque()
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Of each piece in the backlog, to which descriptor it goes and its size."""
         self._unwritten_bytes = 0
         self._progress_at = 0.0
         self._put_at = 0.0
@@ -99,7 +100,7 @@ class Echo:
                 if self._unwritten_bytes > GIVE_WAY_BYTES:
                     return
                 self._backlog.keep(data)
-            self._descriptors.append(1 if stream == STDOUT else 2)
+            self._waiting.append((1 if stream == STDOUT else 2, len(data)))
             self._unwritten_bytes += len(data)
             self._changed.notify_all()
 
@@ -109,7 +110,13 @@ class Echo:
                 self._changed.wait_for(lambda: len(self._backlog) > 0 or self._ended)
                 if not self._backlog:
                     return
-                descriptor, data = self._descriptors.popleft(), self._backlog.take()
+                descriptor, size = self._waiting.popleft()
+                try:
+                    data = self._backlog.take()
+                except OSError:  # The disk does not give it back: what comes after it is written.
+                    self._unwritten_bytes -= size
+                    self._changed.notify_all()
+                    continue
             view = memoryview(data)
             while view:
                 try:

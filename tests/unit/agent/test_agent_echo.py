@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -124,6 +125,30 @@ def test_on_a_full_disk_the_copy_is_whole_for_as_long_as_it_only_gives_way(
 
     assert read(reader, 800) == b"".join(b"line %2d\n" % number for number in range(100))
     assert echo.wait_written(10.0)
+    echo.end()
+
+
+def test_what_the_disk_does_not_give_back_is_left_out_of_the_copy_and_no_more(
+    tmp_path: Path, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: all of it waits on disk
+    monkeypatch.setattr(echo_module, "MEMORY_BYTES", 0)
+    real, failures = os.pread, iter([OSError(errno.EIO, "Input/output error")])
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        for failure in failures:
+            raise failure
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    echo = Echo(str(tmp_path))
+    # when
+    for line in (b"lost\n", b"kept\n"):
+        echo.put(STDOUT, line)
+    echo.finish()
+    # then
+    assert echo.wait_written(10.0)
+    assert os.read(reader, 100) == b"kept\n"
     echo.end()
 
 
