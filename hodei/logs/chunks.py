@@ -144,10 +144,9 @@ def forward(database: Database, log: Log, *, after: int = 0, since_us: int | Non
             yield chunk
 
 
-def backward(database: Database, log: Log) -> Iterator[Chunk]:
-    """The chunks from the newest to the oldest, one at a time."""
+def backward(database: Database, log: Log, *, before_seq: int = 2**62) -> Iterator[Chunk]:
+    """The chunks before a frame from the newest to the oldest, one at a time."""
     parameters: dict[str, Any] = {"log_day": log.day, "execution_id": log.execution_id}
-    before_seq = 2**62
     while True:
         with database.glance() as tx:
             row = tx.row("log_chunk_before", before_seq=before_seq, **parameters)

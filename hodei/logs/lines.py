@@ -40,11 +40,15 @@ class _Line:
 
 
 class Start(NamedTuple):
-    """After which entry a part of a log begins, and which streams are in a line there: is its rest a part of it too?"""
+    """After which entry a part of a log begins, and which streams are in a line there: is its rest a part of it too?
+
+    ``undecided``: that depends on the rest, and on these bytes before it.
+    """
 
     after: int
     wanted: frozenset[str] = frozenset()
     unwanted: frozenset[str] = frozenset()
+    undecided: frozenset[tuple[str, bytes]] = frozenset()
 
 
 BEGINNING = Start(0)
@@ -57,6 +61,7 @@ class Lines:
         self._selection = selection
         self._open = {stream: _Line(0, wanted=True) for stream in start.wanted}
         self._open |= {stream: _Line(0, wanted=False) for stream in start.unwanted}
+        self._open |= {stream: _Line(0, end=end) for stream, end in start.undecided}
         self._held: deque[tuple[Entry, _Line]] = deque()
         self._read_bytes = 0
 
@@ -113,6 +118,40 @@ class Lines:
             entry, line = self._held.popleft()
             if line.wanted:
                 yield entry
+
+
+def going_on(newest_first: Iterable[Entry], after: int, selection: Selection) -> Start:
+    """For going on after an entry that was got, from it and those before it: of a line that was wanted the rest is wanted."""
+    context = _in_open_lines(newest_first, selection)
+    lines = Lines(selection, BEGINNING)
+    list(lines.of(context))
+    states = {stream: line.wanted for stream, line in lines._open.items()}
+    if context and context[-1].stream in states:
+        states[context[-1].stream] = True
+    return Start(
+        after,
+        wanted=frozenset(stream for stream, wanted in states.items() if wanted),
+        unwanted=frozenset(stream for stream, wanted in states.items() if wanted is False),
+        undecided=frozenset((stream, lines._open[stream].end) for stream in states if states[stream] is None),
+    )
+
+
+def _in_open_lines(newest_first: Iterable[Entry], selection: Selection) -> list[Entry]:
+    """From these entries those from the beginning of the lines on that the newest leaves open, in order."""
+    streams, read_bytes = ({"stdout", "stderr"} if selection.stream is None else {selection.stream}), 0
+    seen: list[Entry] = []
+    count = 0
+    for entry in newest_first:
+        read_bytes += len(entry.data) + ENTRY_BYTES
+        if not streams or read_bytes > LINE_BYTES:
+            break
+        seen.append(entry)
+        if entry.stream in streams and selection.admits(entry):
+            if entry.partial:
+                count = len(seen)
+            else:
+                streams.remove(entry.stream)
+    return seen[:count][::-1]
 
 
 class _Run:

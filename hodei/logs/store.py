@@ -11,7 +11,7 @@ from hodei_agent.protocol import STREAM_NAMES
 
 from hodei.errors import StaleAttempt
 from hodei.logs.chunks import LARGEST_CHUNK_BYTES, Chunk, Entry, Log, backward, copy_rows, forward
-from hodei.logs.lines import BEGINNING, LastLines, Lines, Start
+from hodei.logs.lines import BEGINNING, LastLines, Lines, Start, going_on
 from hodei.logs.selection import EVERYTHING, Selection
 from hodei.storage.database import Database
 from hodei.storage.transaction import Row, Transaction
@@ -139,11 +139,16 @@ def start_of_moment(database: Database, log: Log, since_us: int) -> Start:
 
 def start_after(database: Database, log: Log, after: int, selection: Selection) -> Start:
     """Going on after an entry that was got: of a line that was wanted the rest is wanted, whatever is in it."""
-    if selection.grep is not None and 0 < after < log.entries:
-        for chunk in forward(database, log, after=after - 1):
-            entry = next(entry for entry in chunk.entries() if entry.seq == after)
-            return Start(after, wanted=frozenset([entry.stream] if entry.partial else []))
-    return Start(after)
+    if selection.grep is None or not 0 < after <= log.entries:
+        return Start(after)
+    return going_on(_entries_down_from(database, log, after), after, selection)
+
+
+def _entries_down_from(database: Database, log: Log, seq: int) -> Iterator[Entry]:
+    chunk = next(forward(database, log, after=seq - 1))
+    yield from (entry for entry in reversed(list(chunk.entries())) if entry.seq <= seq)
+    for older in backward(database, log, before_seq=chunk.seq):
+        yield from reversed(list(older.entries()))
 
 
 def _entries_of(chunk: Chunk, log: Log, after: int) -> Iterator[Entry]:

@@ -284,6 +284,21 @@ def test_a_followed_line_is_wanted_whole_also_when_it_is_followed_from_within(
         assert each.end["log"]["complete"]
 
 
+def test_a_wanted_line_is_followed_on_from_the_logs_very_end(writer: LiveCore) -> None:
+    # given what was followed: all that there was, in the middle of a line that is wanted and of one that may be
+    job = writer.write_job()
+    job.write(b"Building A ... ", ("stderr", b"what is Buil"), b"compiled ... ")
+    part = logs.Part(selection=logs.Selection(grep="Building"))
+    start = following.begin(writer.platform, logs.Which(job_id=job.job_id), part, (1, 3))
+    # when
+    job.write(b"ok\n", ("stderr", b"ding?\n"), b"over\n")
+    job.end()
+    # then
+    told = b"".join(following.follow(writer.platform, start))
+    assert [event.partition(b"\n")[0] for event in told.split(b"id: ")[1:]] == [b"1-4", b"1-5", b"1-6"]
+    assert b'"text":"ok"' in told and b'"text":"ding?"' in told and b'"text":"over"' not in told
+
+
 def test_what_waits_behind_a_question_is_told_when_nothing_more_comes(
     writer: LiveCore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,22 @@ def test_a_line_that_was_written_with_pauses_is_one_line(
     assert http.get(f"{building.path}?{query}", headers=TEXT).text == text
 
 
+@pytest.mark.parametrize("text", ["n", "ok", "old", "B is", "g: B", "... failed", "."])
+@pytest.mark.parametrize("stream", [None, "stderr"])
+def test_page_after_page_has_the_same_lines_as_one(
+    http: httpx.Client, building: WrittenJob, text: str, stream: str | None
+) -> None:
+    query = {"grep": text} | ({"stream": stream} if stream else {})
+    whole = http.get(building.path, params=query).json()
+    for limit in (1, 2, 3):
+        paged: list[dict[str, object]] = []
+        after = 0
+        while page := http.get(building.path, params={**query, "limit": limit, "after": after}).json():
+            paged += page
+            after = page[-1]["seq"]
+        assert paged == whole
+
+
 def test_the_client_gets_the_last_lines_and_nothing_of_one_before_them(
     serving: RunningPlatform, building: WrittenJob
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hodei.logs import lines
 from hodei.logs.chunks import Entry
-from hodei.logs.lines import BEGINNING, LastLines, Lines, Start
+from hodei.logs.lines import BEGINNING, LastLines, Lines, Start, going_on
 from hodei.logs.selection import Selection
 
 PART = st.sampled_from([b"a", b"b", b"ab", b"a\n", b"b\n", b"\n", b"aB\n", b"\xc3", b"\xa9", b"\xa9\n"])
@@ -64,6 +64,18 @@ def test_lines_are_wanted_whole_and_their_entries_come_in_order(
     assert given == in_order(lines_in(entries, selection))
     assert all(entry.seq <= place for entry in first)
     assert all(entry.seq > place for entry in given[len(first) :])
+
+
+@given(LOG, SELECTIONS)
+def test_after_each_entry_that_was_got_come_those_that_were_not(
+    log: list[tuple[str, bytes]], selection: Selection
+) -> None:
+    entries = entries_of(log)
+    wanted = in_order(lines_in(entries, selection))
+
+    for number, got in enumerate(wanted, 1):
+        chosen = Lines(selection, going_on(reversed(entries[: got.seq]), got.seq, selection))
+        assert [*chosen.of(entries[got.seq :]), *chosen.rest()] == wanted[number:]
 
 
 @given(LOG, SELECTIONS, st.integers(1, 10))
