@@ -295,7 +295,10 @@ def log_is_whole(execution: Row) -> bool:
 def log_is_complete(execution: Row) -> bool:
     """Whether all that the job wrote is stored, up to the cap: nothing was lost on the way, or dropped for want of room."""
     report = execution.result
-    return log_is_whole(execution) and (bool(report.get("truncated")) or not report.get("dropped_bytes"))
+    lost = report.get("lost_bytes")
+    if lost is None:  # an older agent does not tell it from what was beyond the cap
+        lost = 0 if report.get("truncated") else report.get("dropped_bytes")
+    return log_is_whole(execution) and not lost
 
 
 def incomplete(execution: Row, what: str) -> Failure:

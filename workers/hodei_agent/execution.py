@@ -253,6 +253,7 @@ class Execution:
                 "log_bytes": intake.bytes,
                 "dropped_entries": intake.dropped_entries,
                 "dropped_bytes": intake.dropped_bytes,
+                "lost_bytes": intake.lost_bytes,
                 "truncated": intake.truncated,
                 "usage": {"cpu_s": round(self._cpu_s, 6), "max_rss_bytes": self._max_rss_bytes},
                 "outputs": {key: intake.masked(value) for key, value in handed_on.values.items()},

@@ -54,6 +54,8 @@ class Intake:
         self.bytes = 0
         self.dropped_entries = 0
         self.dropped_bytes = 0
+        self.lost_bytes = 0
+        """Of these, what was not beyond the cap."""
 
     def is_ready(self) -> bool:
         """Whether to feed on. Not when those who take the output are slower than the job, but still taking."""
@@ -76,6 +78,7 @@ class Intake:
     def lose(self, size: int, reason: str) -> None:
         """So many bytes will never come: say it in the log, and in the result."""
         self.dropped_bytes += size
+        self.lost_bytes += size
         self.remark(f"{size} bytes were dropped here: {reason}")
 
     def due_at(self, behind: Collection[int] = ()) -> float | None:
@@ -167,6 +170,7 @@ class Intake:
         self._missed_entries = self._missed_bytes = 0
         self.dropped_entries += entries
         self.dropped_bytes += size
+        self.lost_bytes += size
         self.remark(f"{entries} lines ({size} bytes) were dropped here, the platform took the log too slowly")
 
     def _stamp(self, ago_s: float) -> int:

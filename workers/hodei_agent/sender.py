@@ -104,6 +104,7 @@ class Sender:
         result = {**self._result, "last_frame": self._seq}
         result["dropped_entries"] += self._outbox.lost_entries
         result["dropped_bytes"] += self._outbox.lost_bytes
+        result["lost_bytes"] += self._outbox.lost_bytes
         try:
             self._client.call("POST", self._path + "result", result)
         except Refused as refusal:

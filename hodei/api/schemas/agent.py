@@ -152,6 +152,7 @@ class Result(AgentIn):
     log_bytes: Count = 0
     dropped_entries: Count = 0
     dropped_bytes: Count = 0
+    lost_bytes: Count | None = None
     truncated: bool = False
     usage: dict[AgentText, Amount | None] = {}
     outputs: Outputs = {}

@@ -398,10 +398,15 @@ def test_a_log_whose_lines_were_dropped_is_incomplete_and_one_that_was_cut_at_it
     core: Core,
 ) -> None:
     core.provider("here")
-    for truncated, code, complete in ((False, "ERR_1016", False), (True, None, True)):
+    for truncated, more, code, complete in (
+        (False, {}, "ERR_1016", False),
+        (True, {}, None, True),
+        (True, {"lost_bytes": 0}, None, True),
+        (True, {"lost_bytes": 60}, "ERR_1016", False),
+    ):
         job_id, worker_id = core.to_running_worker("here")
         agent, given = agents.AgentIdentity(worker_id=worker_id), core.assigned(worker_id)
-        report = result(0, dropped_entries=7, dropped_bytes=70, truncated=truncated)
+        report = result(0, dropped_entries=7, dropped_bytes=70, truncated=truncated, **more)
         agents.report_result(core.platform, agent, UUID(given["execution_id"]), given["fence"], report)
         core.drain()
 

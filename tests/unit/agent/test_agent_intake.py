@@ -76,6 +76,7 @@ def test_a_cap_keeps_the_beginning_and_counts_the_rest(
     kept = b"".join(s.data for s in segments if s.stream == STDOUT)
     assert (output.startswith(kept) and cap - 4 < len(kept) <= cap) or kept == output
     assert len(kept) + intake.dropped_bytes == len(output)
+    assert intake.lost_bytes == 0
     assert intake.truncated == (len(output) > cap)
     remarks = [s.data for s in segments if s.stream == REMARK]
     assert remarks == [b"[hodei: log cut at %d bytes]\n" % cap] * intake.truncated
@@ -108,7 +109,7 @@ def test_output_that_finds_no_room_is_dropped_with_a_remark_at_its_place(
     assert (remark.stream, after.data) == (REMARK, b"after\n")
     dropped = (intake.dropped_entries, intake.dropped_bytes)
     assert remark.data.startswith(b"[hodei: %d lines (%d bytes)" % dropped)
-    assert intake.dropped_bytes == intake.dropped_entries * 50_000 > 0
+    assert intake.lost_bytes == intake.dropped_bytes == intake.dropped_entries * 50_000 > 0
     assert echo.written[2] == remark.data
 
 
