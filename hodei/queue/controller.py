@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from celery import Celery, Task, signals
@@ -25,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 ECHO = "controller.echo"
 WELL_FOR_S = 15.0
+STOPS_WITHIN_S = 8.0
+"""How long what runs may take after SIGTERM: `docker stop`, and others, kill after 10 s."""
 
 
 class Pulse:
@@ -66,7 +71,8 @@ class Pulse:
 
 
 def run(settings: Settings) -> int:
-    """Be a controller until SIGTERM; what runs then is finished, within a few seconds. Returns the exit code."""
+    """Be a controller until SIGTERM; what runs then is finished, or left to another one after a few seconds. Returns the exit
+    code."""
     from hodei.bootstrap import open_platform
     from hodei.observability.endpoint import serve_metrics
     from hodei.observability.logs import configure_logging
@@ -116,6 +122,34 @@ def _measure_tasks(meters: Meters) -> None:
         )
 
 
+@contextmanager
+def _stopping_in_time(platform: Platform) -> Iterator[None]:
+    """Once told to stop, the block has STOPS_WITHIN_S to end; then the process does, as by a crash.
+
+    The threads pool can end no task. Nobody is told goodbye: the step's lease runs out, what else was taken counts as lost with
+    its controller, and another one goes on with both.
+    """
+    asked, over = threading.Event(), threading.Event()
+
+    def end() -> None:
+        asked.wait()
+        if not over.wait(STOPS_WITHIN_S):
+            log.warning("controller: stopped in the middle of a step", after_s=STOPS_WITHIN_S)
+            platform.courier.close()
+            sys.stdout.flush()
+            os._exit(0)
+
+    def ask(**_: object) -> None:
+        asked.set()
+
+    signals.worker_shutting_down.connect(ask, weak=False)
+    threading.Thread(target=end, name="stopping", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def _leave_logging(**_: object) -> None:
     """Logging is set up already: with nobody here Celery sets its own level for all of it, and what happens is not said."""
 
@@ -146,7 +180,8 @@ def serve(platform: Platform, threads: int, *, watchdog: Watchdog | None = None)
         quiet=True,
     )
     try:
-        worker.start()
+        with _stopping_in_time(platform):
+            worker.start()
         return worker.exitcode or 0
     finally:
         presence.stop()

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 LEASE_S = 10.0
 """A clock that died is replaced after so long, in loops that turn every second and in those that turn every five minutes."""
 RENEW_S = 3.0
+STOPS_WITHIN_S = 3.0
+"""How long all loops together may take to end what they are about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class Clock:
         self._stopping.set()
 
     def run(self) -> None:
-        """Run until stopped; then give the loops back, so that another clock takes them at once."""
+        """Run until stopped; then give the loops back, so that another clock takes them at once. One that hangs is left."""
         threads = [
             threading.Thread(target=self._repeat, args=(loop,), name=f"clock {loop.name}", daemon=True)
             for loop in self.loops
@@ -109,8 +111,9 @@ class Clock:
         for thread in threads:
             thread.start()
         self._stopping.wait()
+        give_up = time.monotonic() + STOPS_WITHIN_S
         for thread in threads:
-            thread.join(3)
+            thread.join(max(0.0, give_up - time.monotonic()))
 
     def _repeat(self, loop: Loop) -> None:
         due_at: float | None = None

@@ -151,3 +151,24 @@ def test_a_controller_whose_step_overruns_starts_itself_anew_and_the_step_is_tak
         check_the_whole_life(core, job_id, slow_fleet)
         assert controller.poll() is None
         assert "create_infrastructure" in said.read_text()
+
+
+def test_a_controller_that_is_told_to_stop_in_a_long_step_leaves_it_to_another(
+    core: Core, database_url: str, own_redis: OwnRedis, slow_fleet: FakeProvider, tmp_path: Path
+) -> None:
+    core.sql(
+        "UPDATE provider_configs SET config = config || jsonb_build_object('start_delay_s', 20) WHERE name = 'played'"
+    )
+    with RunningPlatform(tmp_path, database_url, own_redis.url, process_enabled="0") as running:
+        # given
+        controller = running.processes["controller"]
+        job_id = submit(core)
+        wait_for_a_claim(core)
+
+        # when
+        controller.send_signal(signal.SIGTERM)
+        running.start("controller-2")
+
+        # then
+        assert controller.wait(10) == 0
+        check_the_whole_life(core, job_id, slow_fleet)

@@ -160,3 +160,31 @@ def test_a_loop_that_turns_seldom_is_taken_over_as_soon_as_its_clock_is_gone(
     [first] = core.sql(expires)
     until(lambda: core.sql(expires)[0].lease_expires > first.lease_expires, within_s=10, what="the renewal")
     assert ticking == ["trim"]
+
+
+def test_a_clock_whose_loops_hang_stops_soon_all_the_same(core: Core) -> None:
+    # given several loops that wait for a provider which does not answer
+    free, hanging = threading.Event(), set()
+
+    def hang(name: str) -> int:
+        hanging.add(name)
+        return int(not free.wait(60))
+
+    loops = tuple(
+        clock.Loop(name=name, interval_s=1.0, run=lambda _, name=name: hang(name))
+        for name in ("watch", "destroy", "cleanup", "providers")
+    )
+    running = clock.Clock(core.platform, loops)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until(lambda: len(hanging) == len(loops), within_s=10, what="the loops")
+
+    # when
+    running.stop()
+    thread.join(2 * clock.STOPS_WITHIN_S)
+
+    # then
+    stopped = not thread.is_alive()
+    free.set()
+    thread.join(10)
+    assert stopped
