@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
+import structlog
+
 from hodei.domain.causes import Failure
+from hodei.errors import DatabaseUnavailable
+
+log = structlog.get_logger(__name__)
 
 
 class ProviderError(Exception):
@@ -30,6 +37,19 @@ def _again(kind: type[ProviderError], args: tuple[str], facts: dict[str, Any]) -
     error = kind.__new__(kind, *args)
     error.__dict__.update(facts)
     return error
+
+
+@contextmanager
+def as_provider_errors() -> Iterator[None]:
+    """What no provider should raise is a ProviderError, too: one provider's own fault is no answer, and stops nothing else."""
+    try:
+        yield
+    except (ProviderError, DatabaseUnavailable):
+        raise
+    except Exception as error:
+        log.exception("provider.failed")
+        message = f"The provider failed: {type(error).__name__}: {error}"
+        raise ProviderError(Failure(code="ERR_5008", message=message), transient=True) from error
 
 
 class ImageMissing(ProviderError):

@@ -13,7 +13,7 @@ from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
 from hodei.domain.states import EXECUTION_LIVE, ExecutionState, JobState, WorkerState
 from hodei.ports import Platform
-from hodei.providers.contract import ProviderError
+from hodei.providers.contract import ProviderError, as_provider_errors
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.release import give_up_worker, has_registered_since, release_worker
 from hodei.sagas.settle import end_attempt, export_attempt_log, settle_attempt
@@ -281,7 +281,8 @@ def _cause_of_leaving(platform: Platform, saga: Saga) -> dict[str, str] | None:
     if worker is None or worker.state in (WorkerState.TERMINATING, WorkerState.TERMINATED):
         return None  # it was us
     try:
-        seen = platform.providers.get(saga.uuid("provider_id")).inspect(saga.uuid("worker_id"))
+        with as_provider_errors():
+            seen = platform.providers.get(saga.uuid("provider_id")).inspect(saga.uuid("worker_id"))
     except ProviderError:
         return None
     return None if seen.failure is None else {"code": seen.failure.code, "message": seen.failure.message}

@@ -17,7 +17,14 @@ from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState, WorkerState
 from hodei.ports import Platform, token_hash
-from hodei.providers.contract import ImageMissing, Provider, ProviderError, ResourceState, WorkerRequest
+from hodei.providers.contract import (
+    ImageMissing,
+    Provider,
+    ProviderError,
+    ResourceState,
+    WorkerRequest,
+    as_provider_errors,
+)
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.release import end_infrastructure
 from hodei.sagas.settle import settle_attempt
@@ -153,7 +160,8 @@ class CreateInfrastructure(ExternalStep):
         began = time.monotonic()
         platform.providers.refresh()  # a worker is made as its provider is now, whoever changed it a moment ago
         try:
-            provider = platform.providers.get(provider_id)
+            with as_provider_errors():
+                provider = platform.providers.get(provider_id)
             if self._was_started(platform, saga):
                 resource_id = _resource_of(provider, saga.uuid("worker_id"))
             else:
@@ -315,7 +323,8 @@ def _too_late(infrastructure: dict[str, Any]) -> Failure:
 def _resource_of(provider: Provider, worker_id: UUID) -> str | None:
     """What the provider shows of a worker that may be gone already."""
     try:
-        return provider.inspect(worker_id).resource_id
+        with as_provider_errors():
+            return provider.inspect(worker_id).resource_id
     except ProviderError:
         return None
 

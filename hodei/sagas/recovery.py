@@ -22,7 +22,7 @@ from hodei.domain.retry import Retry, decide
 from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.domain.states import EXECUTION_LIVE, JOB_ACTIVE, ExecutionState, JobState, WorkerState
 from hodei.ports import Platform
-from hodei.providers.contract import ProviderError, ResourceState
+from hodei.providers.contract import ProviderError, ResourceState, as_provider_errors
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.release import destroy_worker, give_up_worker, has_registered_since
 from hodei.sagas.settle import export_attempt_log, note_log_file, settle_attempt
@@ -208,7 +208,8 @@ class CancelOldWorker(Step):
 def _provider_shows(platform: Platform, saga: Saga) -> ResourceState | None:
     """What the provider shows of the worker; None when it does not answer."""
     try:
-        return platform.providers.get(saga.uuid("provider_id")).inspect(saga.uuid("worker_id")).state
+        with as_provider_errors():
+            return platform.providers.get(saga.uuid("provider_id")).inspect(saga.uuid("worker_id")).state
     except ProviderError as error:
         log.warning("worker.not_inspected", worker_id=saga.metadata["worker_id"], reason=str(error))
         return None

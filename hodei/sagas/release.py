@@ -7,7 +7,7 @@ from uuid import UUID
 from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.domain.states import WorkerState
 from hodei.ports import Platform
-from hodei.providers.contract import Discarding
+from hodei.providers.contract import Discarding, as_provider_errors
 from hodei.storage.transaction import Row, Transaction
 
 JOB_ENDED = "its job ended"
@@ -69,9 +69,10 @@ def destroy_worker(platform: Platform, tx: Transaction, worker_id: UUID, *, reas
 
 def end_infrastructure(platform: Platform, worker: Row, *, grace_s: float = 0.0) -> None:
     """Have the provider end what it made for a TERMINATING worker; holds no transaction. Raises ProviderError."""
-    provider = platform.providers.get(worker.provider_id)
-    with platform.provider_call(provider, "stop"):
-        if worker.registered_at is None and isinstance(provider, Discarding):
-            provider.discard(worker.id)  # its token was revoked when it was set TERMINATING
-        else:
-            provider.stop(worker.id, grace_s=grace_s)
+    with as_provider_errors():
+        provider = platform.providers.get(worker.provider_id)
+        with platform.provider_call(provider, "stop"):
+            if worker.registered_at is None and isinstance(provider, Discarding):
+                provider.discard(worker.id)  # its token was revoked when it was set TERMINATING
+            else:
+                provider.stop(worker.id, grace_s=grace_s)

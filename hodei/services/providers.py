@@ -11,7 +11,7 @@ from hodei.domain.causes import Failure
 from hodei.errors import Conflict, NotFound
 from hodei.ports import Platform
 from hodei.providers.configurations import shown
-from hodei.providers.contract import Health, Probing, ProviderError
+from hodei.providers.contract import Health, Probing, ProviderError, as_provider_errors
 from hodei.services.paging import Page, decode_name, encode_name
 from hodei.storage.transaction import Row
 
@@ -122,11 +122,12 @@ def check_and_record(platform: Platform, row: Row) -> Health:
     try:
         if row.provider_type == "process" and not platform.settings.process_provider:
             raise ProviderError(Failure(code="ERR_3006", message=PROCESSES_ARE_OFF))
-        provider = platform.providers.get(row.id)
-        with platform.provider_call(provider, "health"):
-            health = provider.health()
-        if health.ok:
-            capabilities = asdict(provider.capabilities())
+        with as_provider_errors():
+            provider = platform.providers.get(row.id)
+            with platform.provider_call(provider, "health"):
+                health = provider.health()
+            if health.ok:
+                capabilities = asdict(provider.capabilities())
     except ProviderError as error:
         health = Health(ok=False, message=str(error))
     status = "ACTIVE" if health.ok else "UNHEALTHY"

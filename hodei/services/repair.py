@@ -13,10 +13,17 @@ from hodei.domain.job import JobSpec
 from hodei.domain.states import JobState
 from hodei.errors import HodeiError
 from hodei.ports import Platform
-from hodei.providers.contract import ProviderError, ResourceState, ResourceView, Watching
+from hodei.providers.contract import (
+    ProviderError,
+    ResourceState,
+    ResourceView,
+    Watching,
+    as_provider_errors,
+)
 from hodei.sagas.registry import engine
 from hodei.sagas.release import give_up_worker
 from hodei.sagas.settle import settle_attempt
+from hodei.sagas.silence import blamed_silence_s
 from hodei.services import dispatch as dispatching
 from hodei.services import providers, workers
 from hodei.services.recoveries import recover
@@ -123,10 +130,13 @@ def _watched(platform: Platform, where: list[UUID]) -> dict[UUID, Views]:
     known: dict[UUID, Views] = {}
     for provider_id in where:
         try:
-            provider = platform.providers.get(provider_id)
+            with as_provider_errors():
+                provider = platform.providers.get(provider_id)
+                if not isinstance(provider, Watching):
+                    continue
+                views = provider.watched(platform.database.deployment)
         except ProviderError:
             continue  # its configuration is wrong, which its health says
-        views = provider.watched(platform.database.deployment) if isinstance(provider, Watching) else None
         if views is not None:
             known[provider_id] = {view.worker_id: view for view in views}
     return known
@@ -135,11 +145,12 @@ def _watched(platform: Platform, where: list[UUID]) -> dict[UUID, Views]:
 def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Views | None) -> int:
     """One question for all of a provider's, then one about each that is not well. Nobody is lost on no answer."""
     try:
-        provider = platform.providers.get(provider_id)
-        if known is None:
-            with platform.provider_call(provider, "list"):
-                listed = provider.list_workers(platform.database.deployment)
-            known = {view.worker_id: view for view in listed}
+        with as_provider_errors():
+            provider = platform.providers.get(provider_id)
+            if known is None:
+                with platform.provider_call(provider, "list"):
+                    listed = provider.list_workers(platform.database.deployment)
+                known = {view.worker_id: view for view in listed}
     except ProviderError as error:
         log.warning("workers.not_inspected", provider_id=str(provider_id), reason=str(error))
         return 0
@@ -148,7 +159,7 @@ def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Vi
         view = known.get(worker.id)
         try:
             if view is None or view.state in OVER or view.failure is not None:
-                with platform.provider_call(provider, "inspect"):
+                with as_provider_errors(), platform.provider_call(provider, "inspect"):
                     view = provider.inspect(worker.id)
         except ProviderError as error:
             log.warning("worker.not_inspected", worker_id=str(worker.id), reason=str(error))
@@ -156,16 +167,16 @@ def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Vi
         if worker.state in ("CREATING", "CONNECTING"):
             ended = view.state in OVER or view.failure is not None
             done += _never_connects(platform, worker, view) if ended else _note(platform, worker, view)
-        elif _is_lost(platform, worker, view):
+        elif _is_lost(platform, view, worker.silent_s):
             done += _lost(platform, worker, view)
     return done
 
 
-def _is_lost(platform: Platform, worker: Row, view: ResourceView) -> bool:
+def _is_lost(platform: Platform, view: ResourceView, silent_s: float) -> bool:
     """Its host may not answer the provider and still answer us: a worker that we hear is not lost."""
-    if view.state is ResourceState.LOST and worker.silent_s >= platform.settings.worker_lost_after:
+    if view.state is ResourceState.LOST and silent_s >= platform.settings.worker_lost_after:
         return True
-    return view.state in OVER or worker.silent_s >= platform.settings.worker_give_up_after
+    return view.state in OVER or silent_s >= platform.settings.worker_give_up_after
 
 
 def _note(platform: Platform, worker: Row, view: ResourceView) -> int:
@@ -207,7 +218,8 @@ def _never_connects(platform: Platform, worker: Row, view: ResourceView) -> int:
 
 
 def _lost(platform: Platform, worker: Row, view: ResourceView) -> int:
-    """The worker is gone, or was silent for too long: its attempt is recovered; one that has none is ended here."""
+    """The worker is gone, or was silent for too long: its attempt is recovered; one that has none is ended here, unless it is
+    back."""
     failure = view.failure or Failure(
         code="ERR_2006",
         message=f"The worker was lost: no sign of it for {worker.silent_s:.0f} s, and its provider shows it {view.state.value}.",
@@ -215,6 +227,9 @@ def _lost(platform: Platform, worker: Row, view: ResourceView) -> int:
     with platform.database.begin() as tx:
         live = tx.rows("executions_to_recover", worker_id=worker.id)
         if not live:
+            held = tx.row("worker_lock", id=worker.id)
+            if held is None or not _is_lost(platform, view, blamed_silence_s(tx, held)):
+                return 0  # it was heard while its provider was asked
             give_up_worker(platform, tx, worker.id, reason=failure.message)
             return 1
         started = sum(recover(platform, tx, worker, row, failure) for row in live)

@@ -8,7 +8,7 @@ import pytest
 from support.core import Core, failure, open_the_door, refused, reopen_the_door
 
 from hodei.errors import StaleAttempt
-from hodei.providers.contract import ProviderError, ResourceView
+from hodei.providers.contract import ProviderError, ResourceState, ResourceView
 from hodei.services import agents, cleanup, repair, retry
 from hodei.services.cancel import cancel_job
 from hodei.services.why import explain
@@ -273,6 +273,24 @@ def test_without_a_word_from_the_provider_the_next_attempt_waits_for_the_lease(c
     assert told[-1].kind == "shutdown"
 
 
+def test_a_provider_that_fails_as_none_should_keeps_no_job_from_its_recovery(core: Core) -> None:
+    # given
+    job_id, worker_id, provider_id = running(core)
+    silence(core, worker_id, 301)
+    assert repair.watch_workers(core.platform) == 1
+
+    def fault(worker_id: UUID) -> ResourceView:
+        raise ValueError("Expecting value: line 1 column 1")
+
+    core.places.get(provider_id).inspect = fault  # type: ignore[method-assign]
+
+    # when
+    core.drain()
+
+    # then
+    assert (core.job(job_id).state, core.worker(worker_id).state) == ("PENDING", "TERMINATED")
+
+
 def test_a_job_whose_budget_is_used_up_fails_with_the_cause(core: Core) -> None:
     # given
     job_id, worker_id, provider_id = running(core)
@@ -438,6 +456,34 @@ def test_an_idle_worker_that_is_lost_is_ended_and_recovers_nothing(core: Core) -
     # then
     assert core.worker(worker_id).state == "TERMINATED"
     assert core.sagas(job_id, "RECOVERY") == []
+
+
+@pytest.mark.parametrize("seen", [ResourceState.RUNNING, ResourceState.LOST])
+def test_an_idle_worker_that_is_heard_while_its_provider_is_asked_is_kept(
+    core: Core, seen: ResourceState
+) -> None:
+    # given a worker without a job that was silent for too long
+    provider_id = core.provider("here")
+    open_the_door(core)
+    job_id = core.submit("here")
+    core.drain()
+    worker_id = core.job(job_id).worker_id
+    core.connect(worker_id)
+    core.courier.kept.clear()  # so that it never gets its job
+    silence(core, worker_id, 301)
+
+    def slowly(deployment: str) -> list[ResourceView]:
+        agents.heartbeat(core.platform, agents.AgentIdentity(worker_id=worker_id), {"executions": []})
+        return [ResourceView(worker_id=worker_id, state=seen)]
+
+    core.places.get(provider_id).list_workers = slowly  # type: ignore[method-assign]
+
+    # when
+    assert repair.watch_workers(core.platform) == 0
+    core.drain()
+
+    # then
+    assert core.worker(worker_id).state == "READY"
 
 
 @pytest.mark.parametrize("count", [120])

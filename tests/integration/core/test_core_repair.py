@@ -323,15 +323,16 @@ def test_what_no_live_row_stands_for_is_removed_and_the_rest_is_left(core: Core)
     assert cleanup.sweep(core.platform) == 0
 
 
+def fault(*_: object, **__: object) -> None:
+    """What no provider should raise."""
+    raise ValueError("Expecting value: line 1 column 1")
+
+
 @pytest.mark.parametrize("verb", ["list_workers", "stop"])
 def test_a_provider_with_a_fault_of_its_own_hides_nothing_that_another_left(core: Core, verb: str) -> None:
     # given two providers with something left over, of which the first cannot be asked, or cannot end it
     faulty, other = (core.places.get(core.provider(name)) for name in ("a", "b"))
     faulty.made[UUID(int=6)] = other.made[UUID(int=7)] = "stray"
-
-    def fault(*_: object, **__: object) -> None:
-        raise ValueError("Expecting value: line 1 column 1")
-
     setattr(faulty, verb, fault)
 
     # when
@@ -343,6 +344,62 @@ def test_a_provider_with_a_fault_of_its_own_hides_nothing_that_another_left(core
     assert {row.state for row in core.sql("SELECT state FROM sagas WHERE saga_type = 'CLEANUP'")} == {
         "COMPLETED"
     }
+
+
+@pytest.mark.parametrize("verb", ["list_workers", "inspect", "watched"])
+def test_a_provider_with_a_fault_of_its_own_hides_no_lost_worker_of_another(core: Core, verb: str) -> None:
+    # given two providers whose workers are silent, and gone
+    open_the_door(core)
+    workers = {}
+    for name in ("a", "b"):
+        place = core.places.get(core.provider(name))
+        _, workers[name] = core.to_running_worker(name)
+        place.made.clear()
+        if name == "a":
+            setattr(place, verb, fault)
+    silence(core, 60)
+
+    # when
+    lost = repair.watch_workers(core.platform)
+    core.drain()
+
+    # then
+    known_gone = verb == "watched"  # without its watch it is asked
+    assert lost == 1 + known_gone
+    assert core.worker(workers["b"]).state == "TERMINATED"
+    assert core.worker(workers["a"]).state == ("TERMINATED" if known_gone else "BUSY")
+
+
+def test_a_provider_with_a_fault_of_its_own_keeps_no_worker_of_another_from_its_end(core: Core) -> None:
+    # given two providers with a worker to destroy each, of which the first fails as none should
+    ended = []
+    for name in ("a", "b"):
+        place = core.places.get(core.provider(name))
+        place.on_stop = fault
+        _, worker_id = core.to_running_worker(name)
+        core.perform(worker_id)
+        core.drain()
+        ended.append((place, worker_id))
+    (_, first), (place, second) = ended
+    place.on_stop = lambda worker_id: None
+
+    # when
+    core.sql("UPDATE workers SET destroy_after = clock_timestamp() - interval '1 s' WHERE id = :id", id=first)
+    core.sql("UPDATE workers SET destroy_after = clock_timestamp() WHERE id = :id", id=second)
+
+    # then
+    assert repair.destroy_workers(core.platform) == 1
+    assert (core.worker(first).state, core.worker(second).state) == ("TERMINATING", "TERMINATED")
+
+
+def test_a_provider_that_cannot_even_say_how_it_is_is_not_well(core: Core) -> None:
+    provider_id = core.provider("here")
+    core.places.get(provider_id).health = fault  # type: ignore[method-assign,assignment]
+
+    repair.check_providers(core.platform)
+
+    [row] = core.sql("SELECT status, status_reason FROM provider_configs WHERE id = :id", id=provider_id)
+    assert row.status == "UNHEALTHY" and "ValueError" in row.status_reason
 
 
 def test_a_cut_short_report_is_a_time_out_or_a_failure(core: Core) -> None:

@@ -240,13 +240,16 @@ def test_an_agent_that_was_told_to_leave_knows_not_why_and_its_provider_does(
     assert (execution.state, execution.error_code) == ("failed", "ERR_3009")
 
 
+@pytest.mark.parametrize(
+    "error", [ProviderError(failure("ERR_5001"), transient=True), ValueError("Expecting value: line 1")]
+)
 def test_where_the_provider_does_not_know_either_the_agents_word_counts(
-    core: Core, place: WatchingPlace
+    core: Core, place: WatchingPlace, error: Exception
 ) -> None:
     job_id, worker_id = running(core)
 
     def away(worker_id: UUID) -> ResourceView:
-        raise ProviderError(failure("ERR_5001"), transient=True)
+        raise error
 
     place.inspect = away  # type: ignore[method-assign]
 
