@@ -36,6 +36,8 @@ class Client:
             f"Authorization: Bearer {token}\r\nHodei-Protocol: {PROTOCOL_VERSION}\r\n".encode()
         )
         self._lease = lease
+        self.holds_until = 0.0
+        """Until when the last answer holds, on the lease's clock."""
 
     def use_token(self, token: str) -> None:
         """Call with another token from now on, over the same connection."""
@@ -72,7 +74,7 @@ class Client:
                 if 200 <= status < 300:
                     document = _document(answer)
                     length_s = document.get("lease_s")
-                    self._lease.renew(sent_at, float(length_s) if length_s else None)
+                    self.holds_until = self._lease.renew(sent_at, float(length_s) if length_s else None)
                     return document
                 trouble = self._judge(status, answer)
             failures += 1

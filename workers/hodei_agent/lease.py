@@ -22,12 +22,14 @@ class Lease:
         self._length_s = first_s
         self._until = clock() + first_s
 
-    def renew(self, sent_at: float, length_s: float | None = None) -> None:
-        """Note an answer to a call sent at `sent_at`, and the lease's new length if the answer had one."""
+    def renew(self, sent_at: float, length_s: float | None = None) -> float:
+        """Note an answer to a call sent at `sent_at`, and the lease's new length if the answer had one. Until when that answer
+        holds, whatever comes after it."""
         if length_s is not None and length_s != self._length_s:
             self._length_s = length_s
             self._until = sent_at + length_s
         self._until = max(self._until, sent_at + self._length_s)
+        return sent_at + self._length_s
 
     @property
     def remaining_s(self) -> float:

@@ -44,6 +44,8 @@ class Sender:
         self._started = threading.Event()
         self._started_report: dict[str, Any] | None = None
         self._result: dict[str, Any] = {}
+        self.may_start_until = 0.0
+        """On the lease's clock: so long the job may be started, once it is accepted."""
         self.goodbye: str | None = None
         """The reason to leave after the result; None when the worker stays."""
         self.said_goodbye = False
@@ -91,6 +93,7 @@ class Sender:
         except Refused:
             self._mailbox.post("not_accepted", self)
             return
+        self.may_start_until = self._client.holds_until
         self._mailbox.post("accepted", self)
         self._started.wait()
         try:

@@ -137,7 +137,10 @@ class Supervisor:
         elif current is None or subject not in (current.sender, current.definition.execution_id):
             return
         elif kind == "accepted":
-            current.start()
+            if self._lease.now() < current.sender.may_start_until:
+                current.start()
+            else:  # We were stopped meanwhile, and the platform may have given the job away.
+                self._give_up(EXIT_LEASE_LOST)
         elif kind in ("not_accepted", "stale", "stale_execution"):
             current.abandon()
         elif kind == "delivered":

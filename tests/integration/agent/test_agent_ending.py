@@ -271,6 +271,19 @@ def test_a_lease_that_ran_out_kills_the_job(platform: StandIn, start: Start) -> 
     assert processes_of("e-lease") == []
 
 
+def test_an_acceptance_that_is_heard_after_its_lease_starts_nothing(platform: StandIn, start: Start) -> None:
+    # given an agent whose other calls go well
+    platform.lease_s = platform.answer_registration["lease_s"] = 1.0
+    platform.delay_s["accept"] = 1.5
+    platform.run(shell="echo must not run")
+    # when
+    agent = start()
+    # then
+    assert agent.end()[0] == 5
+    assert platform.count("accept") == 1
+    assert platform.count("started") == 0
+
+
 def test_a_job_without_rights_is_ended_as_well(platform: StandIn, start: Start, nobodys_python: str) -> None:
     platform.run("e-nobody", shell=STUBBORN_TREE, timeout_s=0.5, grace_s=0.2)
 
