@@ -79,6 +79,12 @@ def marked(execution_id: str) -> list[Process]:
     return found
 
 
+def _is_the_same(process: Process) -> bool:
+    """Whether it lives still, whosever child it is by now."""
+    now = _stat(process.pid)
+    return now is not None and now.started == process.started
+
+
 def send(process: Process, number: int) -> bool:
     """Signal exactly that process. False when we may not."""
     try:
@@ -88,12 +94,11 @@ def send(process: Process, number: int) -> bool:
         try:
             descriptor = os.pidfd_open(process.pid)
         except OSError:  # It is gone, or the kernel or its seccomp filter has no pidfd_open.
-            if _stat(process.pid) == process:
+            if _is_the_same(process):
                 os.kill(process.pid, number)
             return True
         try:
-            now = _stat(process.pid)
-            if now is not None and now.started == process.started:
+            if _is_the_same(process):
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)

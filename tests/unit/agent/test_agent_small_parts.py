@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import subprocess
@@ -278,6 +279,24 @@ def test_descendants_are_found_and_exactly_they_are_signalled() -> None:
     assert child.wait(10) == 9
     child.stdout.close()
     assert not process_tree.send(found[grandchild]._replace(pid=1), 0) or os.getuid() == 0
+
+
+def test_without_pidfd_open_a_process_is_signalled_whosever_child_it_is_by_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Linux before 5.3 has none. TERM to a whole tree makes orphans of those that hear it last."""
+
+    def missing(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    child = subprocess.Popen(["sleep", "60"])
+    found = {process.pid: process for process in process_tree.descendants(os.getpid())}[child.pid]
+
+    assert process_tree.send(found._replace(started=found.started - 1), signal.SIGKILL)
+    assert child.poll() is None
+    assert process_tree.send(found._replace(parent=1), signal.SIGTERM)
+    assert child.wait(10) == -signal.SIGTERM
 
 
 TREE = """
