@@ -15,10 +15,10 @@ def started_at(pid: int) -> str | None:
     if sys.platform != "linux":
         return _started_at_by_ps(pid)
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may contain spaces and brackets
+    fields = stat[stat.rindex(b")") + 2 :].decode().split()  # the name before it is any 15 bytes
     return None if fields[0] in "ZX" else fields[19]
 
 
@@ -37,7 +37,7 @@ def works_in(pid: int, program: str, folder: Path) -> bool:
         return program in command and str(folder) in command
     process = Path(f"/proc/{pid}")
     try:
-        if process.joinpath("comm").read_text().strip() != program:
+        if process.joinpath("comm").read_bytes().strip() != program.encode():
             return False
         try:
             return process.joinpath("cwd").readlink() == folder.resolve()

@@ -15,6 +15,7 @@ import pytest
 from places import ProcessPlace, eventually
 from stand_in import StandIn
 
+from hodei.embedded.process_identity import started_at
 from hodei.providers.contract import ProviderError, ResourceState
 from hodei.providers.process import proc
 from hodei.providers.process.folder import Folders
@@ -48,6 +49,31 @@ def test_what_a_killed_agent_left_running_is_ended_too(place: ProcessPlace, tmp_
         provider.stop(request.worker_id)
 
         assert not any(proc.is_alive(process) for process in left)
+        assert place.traces(request.worker_id) == []
+    finally:
+        platform.close()
+
+
+def test_a_process_whose_name_is_no_text_is_seen_and_ended(place: ProcessPlace, tmp_path: Path) -> None:
+    """The kernel keeps 15 bytes of a name, and cuts it wherever that is."""
+    pid = tmp_path / "pid"
+    program = "program-äöüäöü"
+    line = f'cp "$(command -v sleep)" {program}; echo $$ > {pid}; exec ./{program} 600'
+    platform = StandIn("127.0.0.1", {"shell": line})
+    try:
+        provider = place.open(platform.address)
+        request = place.request()
+        provider.start(request)
+        cut = program.encode()[:15]
+        assert eventually(
+            lambda: pid.exists() and Path(f"/proc/{pid.read_text().strip()}/comm").read_bytes() == cut + b"\n"
+        )
+        named = proc.look(int(pid.read_text()))
+        assert named is not None and started_at(named.process.pid) == str(named.process.started)
+
+        provider.stop(request.worker_id)
+
+        assert not proc.is_alive(named.process)
         assert place.traces(request.worker_id) == []
     finally:
         platform.close()

@@ -42,10 +42,10 @@ def boot_id() -> str:
 def look(pid: int) -> Seen | None:
     """The process with this number, None when there is none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may contain spaces and brackets
+    fields = stat[stat.rindex(b")") + 2 :].decode().split()  # the name before it is any 15 bytes
     return Seen(Process(pid, int(fields[19])), parent=int(fields[1]), state=fields[0])
 
 
