@@ -16,7 +16,7 @@ def process_listening_on(port: int) -> str | None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(link.readlink()) in wanted for link in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+                return f"{(process / 'comm').read_text(errors='replace').strip()} (pid {process.name})"
         except OSError:
             continue
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -119,6 +120,23 @@ def test_a_process_that_was_started_but_not_noted_is_found_again(place: ProcessP
 
     assert provider.inspect(request.worker_id).resource_id == resource_id
     assert provider.start(request) == resource_id
+
+
+def test_workers_are_ended_also_where_the_kernel_has_no_pidfd_open(
+    place: ProcessPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    provider = place.open()
+    request = place.request()
+    provider.start(request)
+
+    provider.stop(request.worker_id)
+
+    assert provider.inspect(request.worker_id).state is ResourceState.GONE
+    assert place.traces(request.worker_id) == []
 
 
 def test_a_number_that_was_given_to_another_process_is_not_touched(place: ProcessPlace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -120,14 +121,19 @@ def ancestry(pid: int) -> set[int]:
 
 def send(process: Process, number: signal.Signals) -> None:
     """Signal this very process; nothing happens when it has ended. Raises PermissionError."""
-    try:
-        handle = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if is_alive(process):  # checked while the handle holds the process: the number cannot change hands
-            signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(handle)
+    with suppress(ProcessLookupError):
+        try:
+            handle = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return
+        except (AttributeError, OSError):  # Linux before 5.3, or a Python that was built there, has none
+            if is_alive(process):
+                os.kill(process.pid, number)
+            return
+        try:
+            if is_alive(
+                process
+            ):  # checked while the handle holds the process: the number cannot change hands
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
