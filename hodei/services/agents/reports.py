@@ -13,6 +13,7 @@ from hodei.errors import InvalidInput, NotFound, StaleAttempt
 from hodei.logs import store
 from hodei.observability.context import about_job
 from hodei.ports import Platform
+from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.registry import engine
 from hodei.services.agents.sessions import AgentIdentity
 from hodei.storage.transaction import Row, Transaction
@@ -85,6 +86,7 @@ def store_frames(
             job_id = execution.job_id
             if execution.reported_at is not None and execution.live:  # the result was quicker than its log
                 engine(platform).wake(tx, "EXECUTION", execution.saga_id, "CompleteJob")
+                wake_sagas_of_job(platform, tx, job_id, "CANCELLATION")
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{job_id}"))
     except frames.FrameError as error:
         raise InvalidInput(f"These are not log frames: {error}.") from error

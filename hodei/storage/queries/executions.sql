@@ -93,7 +93,7 @@ UPDATE hodei.executions SET state = 'cancelled', completed_at = clock_timestamp(
 
 -- name: executions_past_their_time
 -- Attempts that should have been ended by their agent, which has been silent since: those that ran longer than they may, or wrote
--- nothing for longer than they may. Our own downtime is not an agent's silence.
+-- nothing for longer than they may. Our own downtime is not an agent's silence. Those that a TIMEOUT ends already hide no other.
 SELECT e.id, e.job_id, e.attempt, e.worker_id, x.kind,
        (SELECT count(*) FROM public.sagas s WHERE s.correlation_id = e.job_id AND s.saga_type = 'TIMEOUT'
            AND s.completed_at IS NOT NULL) AS overtaken_before
@@ -111,4 +111,6 @@ SELECT e.id, e.job_id, e.attempt, e.worker_id, x.kind,
  WHERE e.state = 'running' AND e.reported_at IS NULL AND j.state = 'RUNNING' AND j.cancel_requested_at IS NULL
    AND GREATEST(w.last_heartbeat, :reachable_since) < clock_timestamp() - make_interval(secs => :silent_s)
    AND x.kind IS NOT NULL
+   AND NOT EXISTS (SELECT FROM public.sagas s
+                    WHERE s.correlation_id = e.job_id AND s.saga_type = 'TIMEOUT' AND s.completed_at IS NULL)
  LIMIT :limit;

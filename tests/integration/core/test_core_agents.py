@@ -14,6 +14,7 @@ from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unautho
 from hodei.ports import token_hash
 from hodei.services import agents
 from hodei.services.agents.sessions import Sessions
+from hodei.services.cancel import cancel_job
 
 SESSION = "a session token, long enough to be one"
 WHOLE_LIFE = [
@@ -343,6 +344,28 @@ def test_a_result_that_overtakes_its_log_waits_for_it(core: Core, given_job: Giv
         {"log_complete": True, "log_entries": 2}
     ]
     assert core.sql("SELECT entry_count FROM job_log_files") == [{"entry_count": 2}]
+
+
+def test_a_cancelled_jobs_report_that_overtakes_its_log_waits_for_it(core: Core, given_job: Given) -> None:
+    # given
+    given_job.accept()
+    given_job.started()
+    cancel_job(core.platform, given_job.job_id, actor="test")
+    core.drain()
+    given_job.report(last_frame=1, outcome="cancelled", exit_code=143, error_code=None, error_message=None)
+    core.drain()
+    assert core.job(given_job.job_id).state == "RUNNING"
+
+    # when the rest comes
+    given_job.frames(frame(1, 1, b"a\n"))
+    core.drain()
+
+    # then
+    assert core.job(given_job.job_id).state == "CANCELLED"
+    assert core.sql("SELECT log_complete, log_entries FROM hodei.executions") == [
+        {"log_complete": True, "log_entries": 1}
+    ]
+    assert core.job(given_job.job_id).error_code is None
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,28 @@ def test_a_result_that_arrives_before_the_kill_wins(core: Core, exit_code: int, 
     assert isinstance(refusal, Conflict) and state in refusal.message
 
 
+def test_a_result_that_was_there_first_wins_also_when_the_cancel_looks_first(core: Core) -> None:
+    # given a result whose EXECUTION waits for a controller
+    core.provider("here")
+    job_id, _, agent = running(core)
+    ask(core, job_id)
+    core.drain()
+    agent.report(0)
+    late = list(core.courier.kept)
+    core.courier.kept.clear()
+
+    # when
+    [cancellation] = core.sagas(job_id, "CANCELLATION")
+    core.engine.run_step(cancellation.id, "UpdateJobState")
+    assert core.job(job_id).state == "RUNNING"
+    core.courier.kept.extend(late)
+    settle(core)
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).exit_code) == ("SUCCEEDED", 0)
+    assert saga_states(core, job_id)["CANCELLATION"] == "COMPLETED"
+
+
 def test_a_failure_that_would_be_tried_again_is_the_end_of_a_cancelled_job(core: Core) -> None:
     core.provider("here")
     job_id, _, agent = running(core, retries=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from support.core import Core, failure, open_the_door, refused, reopen_the_door
 from support.core_cancel import AgentOf, pass_time, running, saga_states, settle
@@ -62,6 +64,33 @@ def test_the_clock_leaves_alone_what_the_agent_can_end(core: Core, overdue_s: in
 
     assert deadlines.start_timeouts(core.platform) == 0
     assert core.sagas(job_id, "TIMEOUT") == []
+
+
+def test_many_that_wait_for_their_hosts_lease_hide_none_that_runs_out_of_its_time(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given two jobs for each look, all of them out of their time on a host that is gone
+    monkeypatch.setattr(deadlines, "BATCH", 2)
+    provider_id = core.provider("here")
+    core.places.get(provider_id).on_stop = _away
+    open_the_door(core)
+    for _ in range(4):
+        running(core, **LIMITS["ERR_1005"])
+    overdue(core, 51)
+    pass_time(core, 60)
+
+    # when
+    started = []
+    for _ in range(3):
+        started.append(deadlines.start_timeouts(core.platform))
+        settle(core)
+
+    # then
+    assert started == [2, 2, 0]
+
+
+def _away(worker_id: UUID) -> None:
+    raise ProviderError(failure("ERR_5001"), transient=True)
 
 
 def test_nobody_runs_out_of_time_while_no_door_is_open(core: Core) -> None:
