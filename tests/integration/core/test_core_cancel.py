@@ -233,6 +233,30 @@ def test_a_worker_that_is_being_made_is_undone_first(core: Core) -> None:
     assert isinstance(refused(lambda: core.connect(worker_id)), Exception)
 
 
+def test_a_worker_whose_making_has_yet_to_begin_is_never_made(core: Core) -> None:
+    # given a job with a place promised, whose PROVISIONING waits for a controller
+    provider_id = core.provider("here")
+    job_id = core.submit("here")
+    core.deliver(("look",))
+    assert core.job(job_id).state == "SCHEDULED"
+    late = list(core.courier.kept)
+    core.courier.kept.clear()
+
+    # when the cancel is looked at first
+    ask(core, job_id)
+    while (message := core.courier.take()) is not None:
+        if message[1] == "CANCELLATION":
+            core.deliver(message)
+    assert core.job(job_id).state == "SCHEDULED"
+    core.courier.kept.extend(late)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "CANCELLED"
+    assert core.places.get(provider_id).starts == [] and core.places_taken(provider_id) == 0
+    assert saga_states(core, job_id) == {"PROVISIONING": "CANCELLED", "CANCELLATION": "COMPLETED"}
+
+
 def test_a_pull_is_not_waited_for(core: Core) -> None:
     # given an image that never comes
     provider_id = core.provider("here")

@@ -102,16 +102,13 @@ def test_nobody_runs_out_of_time_while_no_door_is_open(core: Core) -> None:
     assert deadlines.start_timeouts(core.platform) == 0
 
 
-def test_a_result_that_comes_while_the_worker_is_being_ended_wins(core: Core) -> None:
+@pytest.mark.parametrize("first", ["EXECUTION", "TIMEOUT"])
+def test_a_result_that_comes_while_the_worker_is_being_ended_wins(core: Core, first: str) -> None:
     # given a TIMEOUT that waits for a provider which does not answer
     provider_id = core.provider("here")
     open_the_door(core)
-    job_id, _, agent = running(core, **LIMITS["ERR_1005"])
-
-    def away(_: object) -> None:
-        raise ProviderError(failure("ERR_5001"))
-
-    core.places.get(provider_id).on_stop = away
+    job_id, worker_id, agent = running(core, **LIMITS["ERR_1005"])
+    core.places.get(provider_id).on_stop = _away
     overdue(core, 60)
     pass_time(core, 60)
     deadlines.start_timeouts(core.platform)
@@ -120,6 +117,14 @@ def test_a_result_that_comes_while_the_worker_is_being_ended_wins(core: Core) ->
 
     # when
     agent.report(0)
+    if first == "TIMEOUT":  # with its worker gone, too
+        late = list(core.courier.kept)
+        core.courier.kept.clear()
+        core.places.get(provider_id).on_stop = lambda worker_id: None
+        core.deliver(("destroy", worker_id))
+        core.drain()
+        assert core.job(job_id).state == "RUNNING"
+        core.courier.kept.extend(late)
     settle(core)
 
     # then
