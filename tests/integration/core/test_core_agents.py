@@ -323,6 +323,20 @@ def test_bytes_that_are_no_frames_are_refused(core: Core, given_job: Given, body
     assert core.sql("SELECT 1 FROM hodei.log_chunks") == []
 
 
+@pytest.mark.parametrize("completed", [False, True])
+def test_an_attempt_that_was_reported_cannot_be_accepted_again(
+    core: Core, given_job: Given, completed: bool
+) -> None:
+    given_job.accept()
+    given_job.started()
+    given_job.report()
+    if completed:
+        core.drain()
+        assert core.job(given_job.job_id).state == "SUCCEEDED"
+
+    assert isinstance(refused(given_job.accept), StaleAttempt)
+
+
 def test_a_result_that_overtakes_its_log_waits_for_it(core: Core, given_job: Given) -> None:
     # given
     given_job.accept()

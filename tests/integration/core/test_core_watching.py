@@ -358,6 +358,24 @@ def test_a_host_that_does_not_answer_loses_no_worker_that_is_heard(core: Core, p
     assert (execution.state, execution.error_code) == ("lost", "ERR_3010")
 
 
+def test_a_worker_that_is_heard_again_before_anybody_acts_outlives_its_hosts_silence(
+    core: Core, place: WatchingPlace
+) -> None:
+    # given a RECOVERY that waits for a controller
+    job_id, worker_id = running(core)
+    place.show(worker_id, ResourceState.LOST, failure=failure("ERR_3010"))
+    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp() - interval '31 s'")
+    assert repair.watch_workers(core.platform) == 1
+
+    # when
+    agents.heartbeat(core.platform, agents.AgentIdentity(worker_id=worker_id), {"executions": []})
+    core.drain()
+
+    # then
+    assert core.sagas(job_id, "RECOVERY")[0].state == "CANCELLED"
+    assert (core.job(job_id).state, core.worker(worker_id).state) == ("RUNNING", "BUSY")
+
+
 def test_a_probe_is_the_providers_own_and_nothing_is_written_down(core: Core, place: WatchingPlace) -> None:
     with pytest.raises(Conflict, match="has no probe"):
         providers.probe_provider(core.platform, "here")
