@@ -101,7 +101,7 @@ class Execution:
             return
         except OSError as error:
             message = f"The job's folders could not be made: {error.strerror} ({error.filename})."
-            self._finish(outcome.not_started("ERR_1004", message))
+            self._finish(outcome.not_started("ERR_1012", message))
             return
         now = time.monotonic()
         self._started_us = wall_us()

@@ -257,6 +257,22 @@ def test_a_second_run_of_a_known_execution_is_ignored(platform: StandIn, start: 
     assert platform.calls[-1].body == {"reason": "drained"}
 
 
+def test_a_job_whose_folders_cannot_be_made_fails_for_its_host(
+    platform: StandIn, start: Start, tmp_path: Path
+) -> None:
+    # given
+    agent = start(command=[sys.executable, "-I", "-S", "-B", str(AGENT), "--state-dir", str(tmp_path)])
+    platform.wait_for(lambda: platform.count("inbox"))
+    [state_dir] = tmp_path.iterdir()
+    (state_dir / "1").touch()
+    # when
+    platform.run(shell="echo must not run")
+    agent.end()
+    # then
+    result = platform.results["e-1"]
+    assert (result["outcome"], result["error_code"]) == ("not_started", "ERR_1012")
+
+
 @pytest.mark.parametrize("way", ["module", "launcher"])
 def test_every_way_to_start_it_works(platform: StandIn, start: Start, way: str) -> None:
     commands = {
