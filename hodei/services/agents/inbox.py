@@ -8,7 +8,9 @@ from uuid import UUID
 
 from hodei.domain.job import JobSpec, assignment_command
 from hodei.domain.states import WorkerState
+from hodei.errors import ConfigurationError
 from hodei.ports import Platform
+from hodei.sagas.registry import engine
 from hodei.services import dispatch, traces
 from hodei.services.agents.sessions import AgentIdentity
 from hodei.storage.transaction import Transaction
@@ -70,10 +72,15 @@ def _assignment(
     if execution is None:
         return {"execution_id": str(execution_id), "fence": 0, "superseded": True}
     spec = JobSpec.from_json(execution.spec)
-    secrets = {
-        row.name: platform.vault.decrypt(row.ciphertext)
-        for row in (tx.rows("secrets_of", owner_id=execution.job_id) if spec.secret_names else [])
-    }
+    try:
+        secrets = {
+            row.name: platform.vault.decrypt(row.ciphertext)
+            for row in (tx.rows("secrets_of", owner_id=execution.job_id) if spec.secret_names else [])
+        }
+    except ConfigurationError as error:  # the attempt ends with it, and the agent gets its other messages
+        tx.execute("execution_set_lost", id=execution_id, error_code="ERR_1011", error_message=error.message)
+        engine(platform).wake(tx, "EXECUTION", execution.saga_id, "ExecuteJob")
+        return {"execution_id": str(execution_id), "fence": 0, "superseded": True}
     return {
         "execution_id": str(execution_id),
         "job_id": str(execution.job_id),

@@ -10,11 +10,14 @@ import pytest
 from hodei_agent.frames import Segment, pack, pack_payload, segment_header
 from support.core import Core, refused, result
 
+from hodei.domain.job import JobSpec
 from hodei.errors import Conflict, InvalidInput, NotFound, StaleAttempt, Unauthorized, UpgradeRequired
 from hodei.ports import token_hash
 from hodei.services import agents
 from hodei.services.agents.sessions import Sessions
 from hodei.services.cancel import cancel_job
+from hodei.services.submit import NewJob, submit_job
+from hodei.vault import Vault
 
 SESSION = "a session token, long enough to be one"
 WHOLE_LIFE = [
@@ -321,6 +324,33 @@ def test_bytes_that_are_no_frames_are_refused(core: Core, given_job: Given, body
     assert isinstance(refused(lambda: given_job.frames(body)), InvalidInput)
 
     assert core.sql("SELECT 1 FROM hodei.log_chunks") == []
+
+
+def test_a_secret_that_cannot_be_decrypted_any_more_ends_the_attempt_with_that_cause(core: Core) -> None:
+    # given a job whose secret was stored with another key
+    core.provider("here")
+    new = NewJob(
+        name="t",
+        spec=JobSpec(command="true", provider="here", secret_names=("PASSWORD",)),
+        secrets={"PASSWORD": "hunter2"},
+    )
+    job_id = submit_job(core.platform, new, actor="test", request_id=None)["id"]
+    core.sql("UPDATE hodei.secrets SET ciphertext = :other", other=Vault("quite another key").encrypt("x"))
+    core.drain()
+    worker_id = core.job(job_id).worker_id
+    core.connect(worker_id)
+    core.drain()
+
+    # when its agent asks for it
+    messages = agents.poll_inbox(core.platform, agents.AgentIdentity(worker_id=worker_id), 0, 0)
+    core.drain()
+
+    # then nothing is started, and it is tried again at the platform's cost
+    assert [message["execution"].get("superseded") for message in messages] == [True]
+    job = core.job(job_id)
+    assert (job.state, job.error_code, job.infra_retries) == ("PENDING", "ERR_1011", 1)
+    assert "HODEI_SECRET_KEY" in job.error_message
+    assert core.worker(worker_id).state == "TERMINATED"
 
 
 @pytest.mark.parametrize("completed", [False, True])
