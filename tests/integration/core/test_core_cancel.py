@@ -166,6 +166,21 @@ def test_a_result_that_was_there_first_wins_also_when_the_cancel_looks_first(cor
     assert saga_states(core, job_id)["CANCELLATION"] == "COMPLETED"
 
 
+def test_a_failure_that_is_not_the_jobs_own_cancels_it_also_when_no_budget_is_left(core: Core) -> None:
+    # given
+    core.provider("here")
+    job_id, _, agent = running(core)
+    core.sql("UPDATE jobs SET infra_retries = 3")
+
+    # when its worker is told to stop while its agent is told to cancel it
+    ask(core, job_id)
+    agent.report(143, outcome="worker_stopped", error_code="ERR_1008", error_message="It was told to stop.")
+    settle(core)
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("CANCELLED", None)
+
+
 def test_a_failure_that_would_be_tried_again_is_the_end_of_a_cancelled_job(core: Core) -> None:
     core.provider("here")
     job_id, _, agent = running(core, retries=3)
@@ -385,11 +400,14 @@ def test_a_worker_of_many_jobs_goes_on_after_a_cancel_of_what_it_had_not_accepte
 
     # when the cancel's saga ends the job, before or after the attempt's own saga is undone
     ask(core, job_id)
+    core.courier.kept.clear()
     [saga] = core.sagas(job_id, "CANCELLATION")
     for step in ("ValidateCancellation", "NotifyWorker"):
         core.engine.run_step(saga.id, step)
     if first == "CANCELLATION":
         core.engine.run_step(saga.id, "UpdateJobState")
+    core.drain()
+    assert core.sagas(job_id, "EXECUTION")[0].completed_at is not None
     settle(core)
 
     # then
