@@ -212,6 +212,27 @@ def test_an_attempt_that_was_not_accepted_is_revoked_and_can_not_be_accepted_lat
     assert core.events(job_id)[-2:] == ["JobCancelRequested", "JobStatusChanged CANCELLED"]
 
 
+def test_an_attempt_that_was_accepted_and_has_not_started_is_its_agents_to_end(core: Core) -> None:
+    # given
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    agent = AgentOf(core, worker_id)
+    agent.accept()
+
+    # when
+    ask(core, job_id)
+    core.drain()
+    assert len(agent.cancels()) == 1 and core.job(job_id).state == "ASSIGNED"
+    agent.report(**CANCELLED)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "CANCELLED"
+    assert core.sql("SELECT state, exit_code FROM hodei.executions") == [
+        {"state": "cancelled", "exit_code": 143}
+    ]
+
+
 def test_a_worker_that_is_being_made_is_undone_first(core: Core) -> None:
     # given a container that exists and has not connected
     provider_id = core.provider("here")
