@@ -133,14 +133,24 @@ class RegisterWorker(Step):
         return Done(output={"worker_id": str(worker_id)})
 
     def undo(self, platform: Platform, tx: Transaction, saga: Saga) -> None:
-        """The worker is TERMINATED. One that has connected after all, and got a job, is its job's from then on."""
-        worker_id = saga.uuid("worker_id")
-        reason = saga.failure.message if saga.failure else "provisioning was undone"
-        if _has_come_to_work(tx, worker_id):
-            return
-        if tx.scalar("worker_set_terminated", id=worker_id, reason=reason):
-            tx.record("worker", worker_id, "WorkerTerminated", {"reason": reason}, actor=saga.actor)
-            tx.after_commit(platform.courier.look)
+        """The worker is TERMINATED. One that has connected after all, and got a job, is its job's from then on, and one that its
+        provider could not end is the clock's.
+        """
+        worker = tx.row("worker_lock", id=saga.uuid("worker_id"))
+        if worker is not None and worker.current_job_id is None and worker.state != WorkerState.TERMINATING:
+            _terminated(platform, tx, saga)
+
+
+def _terminated(platform: Platform, tx: Transaction, saga: Saga) -> None:
+    """Nothing is left of the worker."""
+    worker_id, reason = saga.uuid("worker_id"), _why_undone(saga)
+    if tx.scalar("worker_set_terminated", id=worker_id, reason=reason):
+        tx.record("worker", worker_id, "WorkerTerminated", {"reason": reason}, actor=saga.actor)
+        tx.after_commit(platform.courier.look)
+
+
+def _why_undone(saga: Saga) -> str:
+    return saga.failure.message if saga.failure else "provisioning was undone"
 
 
 def _has_come_to_work(tx: Transaction, worker_id: UUID) -> bool:
@@ -254,6 +264,9 @@ class CreateInfrastructure(ExternalStep):
             )  # a quick pull finds the saga waiting
 
     def act_undo(self, platform: Platform, saga: Saga) -> None:
+        """Have the provider end it. When that cannot, and the time for provisioning is over, the clock goes on trying: what never
+        registered and has no good token any more can do nothing, so nobody waits for its end.
+        """
         worker_id = saga.uuid("worker_id")
         with platform.database.begin() as tx:
             if _has_come_to_work(tx, worker_id):
@@ -262,11 +275,20 @@ class CreateInfrastructure(ExternalStep):
                 "worker_set_terminating",
                 id=worker_id,
                 destroy_in_s=60.0,
-                reason=saga.failure.message if saga.failure else "provisioning was undone",
+                reason=_why_undone(saga),
             )
             worker = tx.row("worker_get", id=worker_id)
-        if worker is not None:
+        if worker is None:
+            return
+        try:
             end_infrastructure(platform, worker)
+        except ProviderError as error:
+            if worker.registered_at is not None or saga.now < _deadline(saga):
+                raise
+            log.warning("worker.left_to_the_clock", worker_id=str(worker_id), reason=str(error))
+            return
+        with platform.database.begin() as tx:
+            _terminated(platform, tx, saga)
 
 
 class PublishProvisionedEvent(Step):

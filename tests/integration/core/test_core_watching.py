@@ -8,7 +8,7 @@ import pytest
 from support.core import Core, TestPlace, failure, result
 
 from hodei.domain.causes import Failure
-from hodei.errors import Conflict
+from hodei.errors import Conflict, Unauthorized
 from hodei.providers.contract import Health, ProviderError, ResourceState, ResourceView
 from hodei.services import agents, providers, repair
 from hodei.services.cancel import cancel_job
@@ -421,6 +421,39 @@ def test_a_provider_that_never_answers_fails_the_provisioning_in_its_time(
 
     assert core.job(job_id).error_code == "ERR_5006"
     assert core.job(job_id).infra_retries == 1
+
+
+def test_a_provider_that_does_not_come_back_holds_no_job_longer_than_provisioning_may_take(
+    core: Core, place: WatchingPlace
+) -> None:
+    # given a worker that may have been made, and whose provider has gone
+    job_id, worker_id = being_made(core, place)
+
+    def away(worker_id: UUID) -> None:
+        raise ProviderError(failure("ERR_5001"), transient=True)
+
+    place.on_stop = away
+    place.list_workers = away  # type: ignore[method-assign,assignment]
+    with pytest.raises(ProviderError):
+        in_two_minutes(core)
+    assert core.job(job_id).state == "SCHEDULED"
+
+    # when the time for provisioning is over
+    core.sql(
+        "UPDATE sagas SET metadata = metadata || jsonb_build_object('deadline', clock_timestamp() - interval '1 s')"
+    )
+    nudge(core)
+
+    # then the job goes on, and the clock goes on with its worker, which can do nothing and holds its place
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_3005")
+    assert core.sagas(job_id, "PROVISIONING")[0].metadata["outcome"] == "compensated"
+    assert core.worker(worker_id).state == "TERMINATING" and core.places_taken(place.provider_id) == 1
+    with pytest.raises(Unauthorized):
+        core.connect(worker_id)
+    place.on_stop = lambda worker_id: None
+    core.sql("UPDATE workers SET destroy_after = clock_timestamp()")
+    assert repair.destroy_workers(core.platform) == 1
+    assert place.made == {} and core.places_taken(place.provider_id) == 0
 
 
 def test_a_worker_is_told_how_long_it_may_live_when_its_job_has_a_time_out(
