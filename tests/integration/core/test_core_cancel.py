@@ -316,13 +316,18 @@ def test_a_pull_is_not_waited_for(core: Core) -> None:
     assert saga_states(core, job_id)["PROVISIONING"] == "CANCELLED"
 
 
-def test_a_job_whose_worker_has_just_connected_gives_it_back(core: Core) -> None:
-    # given a READY worker whose EXECUTION has not begun
+@pytest.mark.parametrize("made", [False, True])
+def test_a_job_whose_worker_has_just_connected_gives_it_back(core: Core, made: bool) -> None:
+    # given a READY worker whose EXECUTION has not begun, and its making is about to be over, or is
     core.provider("here")
     job_id = core.submit("here")
     core.drain()
     worker_id = core.job(job_id).worker_id
     core.connect(worker_id)
+    if made:
+        [provisioning] = core.sagas(job_id, "PROVISIONING")
+        core.engine.run_step(provisioning.id, "PublishProvisionedEvent")
+        assert core.saga(provisioning.id).state == "COMPLETED"
 
     # when
     ask(core, job_id)

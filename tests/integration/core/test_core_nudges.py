@@ -95,8 +95,9 @@ def wait_is_over(core: Core) -> None:
     core.sql("UPDATE sagas SET waiting_until = clock_timestamp(), nudge_after = clock_timestamp()")
 
 
-def test_sagas_go_on_at_once_after_the_broker_was_emptied(
-    core: Core, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lost_with", ["the broker", "a controller"])
+def test_sagas_go_on_at_once_after_messages_were_lost_for_sure(
+    core: Core, monkeypatch: pytest.MonkeyPatch, lost_with: str
 ) -> None:
     # given a saga that has been nudged often, and one that waits for the world
     core.provider("here")
@@ -108,7 +109,14 @@ def test_sagas_go_on_at_once_after_the_broker_was_emptied(
     core.sql(
         "UPDATE sagas SET nudges = 4, nudge_after = clock_timestamp() + interval '15 min' WHERE waiting_until IS NULL"
     )
-    monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
+    if lost_with == "the broker":
+        monkeypatch.setattr(core.courier, "was_emptied", lambda: True)
+    else:
+        core.sql(
+            "INSERT INTO hodei.loops (name, owner, interval_s, progressed_at)"
+            " VALUES ('controller:gone', 'gone', 5, clock_timestamp() - interval '13 s'),"
+            " ('controller:here', 'here', 5, clock_timestamp() - interval '6 s')"
+        )
 
     # when
     assert repair.notice_lost_messages(core.platform) == 1
@@ -119,6 +127,9 @@ def test_sagas_go_on_at_once_after_the_broker_was_emptied(
     # then
     assert [message[2] for message in messages if message[0] == "run"] == [core.sagas(stuck)[0].id]
     assert core.job(waiting).state == core.job(stuck).state == "SCHEDULED"
+    assert core.sql("SELECT 1 FROM hodei.loops WHERE name = 'controller:gone'") == []
+    if lost_with == "a controller":
+        assert repair.notice_lost_messages(core.platform) == 0, "one that was late once is not dead"
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def test_a_finished_job_is_tried_again_by_hand(core: Core, end: str) -> None:
         agent.report(3)
     settle(core)
     assert core.job(job_id).state == end
+    core.sql("UPDATE jobs SET infra_retries = 3")
 
     # when
     answer = again(core, job_id)
@@ -104,6 +105,7 @@ def test_a_finished_job_is_tried_again_by_hand(core: Core, end: str) -> None:
         "pending", 2, None, None,
     )  # fmt: skip
     assert answer["completed_at"] is answer["started_at"] is answer["cancel_requested_at"] is None
+    assert core.job(job_id).infra_retries == 0
 
     # when
     next_attempt(core, job_id).report(0)
