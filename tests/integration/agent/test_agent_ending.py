@@ -21,9 +21,8 @@ import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.environ.clear()
         print("daemon", os.getpid(), flush=True)
-        time.sleep(1000)
+        os.execve("/bin/sleep", ["sleep", "1000"], {})
     os._exit(0)
 os.wait()
 time.sleep(%s)
@@ -119,6 +118,19 @@ def test_a_cancel_of_another_fence_changes_nothing(platform: StandIn, start: Sta
     agent.end()
 
     assert platform.results["e-1"]["outcome"] == "exited"
+
+
+def test_a_job_that_was_stopped_hears_its_cancel(platform: StandIn, start: Start) -> None:
+    # given
+    platform.run(shell="trap 'echo bye; exit 0' TERM; echo up; kill -STOP $$; while :; do sleep 0.1; done")
+    agent = start()
+    platform.wait_for(lambda: running(platform, "e-1"))
+    # when
+    platform.send("cancel", execution_id="e-1", fence=1, grace_s=10.0, reason="cancelled")
+    agent.end()
+    # then
+    assert platform.results["e-1"]["outcome"] == "cancelled"
+    assert platform.output(1) == b"up\nbye\n"
 
 
 @pytest.mark.parametrize("sleeps", [0, 1000])
