@@ -109,6 +109,19 @@ def test_a_second_cancel_with_less_grace_hurries_the_first(platform: StandIn, st
     assert processes_of("e-twice") == []
 
 
+def test_a_second_cancel_with_more_grace_delays_nothing(platform: StandIn, start: Start) -> None:
+    platform.run("e-twice", shell=STUBBORN_TREE)
+    agent = start()
+    platform.wait_for(lambda: running(platform, "e-twice"))
+
+    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=1.0, reason="cancelled")
+    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=600.0, reason="cancelled")
+    agent.end()
+
+    assert platform.results["e-twice"]["outcome"] == "cancelled"
+    assert processes_of("e-twice") == []
+
+
 def test_a_cancel_of_another_fence_changes_nothing(platform: StandIn, start: Start) -> None:
     platform.run(shell="echo up; sleep 0.5")
     agent = start()
@@ -164,6 +177,16 @@ def test_a_background_child_that_holds_the_pipe_does_not_hold_the_job(
     assert (platform.results["e-bg"]["outcome"], platform.results["e-bg"]["exit_code"]) == ("exited", 0)
     assert platform.output(1, "e-bg") == b"done\n"
     assert processes_of("e-bg") == []
+
+
+def test_what_a_job_leaves_running_may_say_goodbye(platform: StandIn, start: Start) -> None:
+    child = "(trap 'echo bye; exit' TERM; touch $TMPDIR/ready; while :; do sleep 0.05; done) &"
+    platform.run(shell=f"{child} until [ -e $TMPDIR/ready ]; do sleep 0.05; done; echo done")
+
+    start().end()
+
+    assert platform.results["e-1"]["exit_code"] == 0
+    assert platform.output(1) == b"done\nbye\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
