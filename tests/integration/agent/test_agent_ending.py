@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from agent_process import AGENT, NOBODY, Start
 from agent_stand_in import StandIn
+from support.waiting import until
 
 STUBBORN_TREE = """
 trap '' TERM
@@ -122,6 +123,33 @@ def test_a_second_cancel_with_more_grace_delays_nothing(platform: StandIn, start
     assert processes_of("e-twice") == []
 
 
+def test_a_cancel_that_comes_before_the_acceptance_starts_nothing(platform: StandIn, start: Start) -> None:
+    # given
+    platform.delay_s["accept"] = 0.5
+    platform.run(shell="echo must not run")
+    agent = start()
+    platform.wait_for(lambda: platform.count("accept"))
+    # when
+    platform.send("cancel", execution_id="e-1", fence=1, grace_s=1.0, reason="cancelled")
+    agent.end()
+    # then
+    assert (platform.results["e-1"]["outcome"], platform.count("started")) == ("cancelled", 0)
+
+
+def test_a_cancel_that_comes_after_the_jobs_end_does_not_change_it(platform: StandIn, start: Start) -> None:
+    # given a job that has ended, and a child of it that has not
+    platform.run("e-late", shell="(trap '' TERM; while :; do sleep 1000; done) & echo $$")
+    agent = start()
+    first = Path("/proc") / platform.wait_for(lambda: platform.output(1, "e-late")).decode().strip()
+    until(lambda: not first.exists(), what="its end")
+    # when
+    platform.send("cancel", execution_id="e-late", fence=1, grace_s=0.0, reason="cancelled")
+    agent.end()
+    # then
+    assert (platform.results["e-late"]["outcome"], platform.results["e-late"]["exit_code"]) == ("exited", 0)
+    assert processes_of("e-late") == []
+
+
 def test_a_cancel_of_another_fence_changes_nothing(platform: StandIn, start: Start) -> None:
     platform.run(shell="echo up; sleep 0.5")
     agent = start()
@@ -208,6 +236,20 @@ def test_a_signal_to_the_agent_ends_the_job_and_delivers_log_and_result(
     )
     assert platform.output(1, "e-term") == out == b"up\nlast words\n"
     assert platform.calls[-1].body == {"reason": "sigterm"}
+
+
+def test_a_job_that_resists_is_killed_in_time_before_docker_stop_kills_the_agent(
+    platform: StandIn, start: Start
+) -> None:
+    platform.run("e-resists", shell=STUBBORN_TREE, grace_s=600.0)
+    agent = start()
+    platform.wait_for(lambda: running(platform, "e-resists"))
+
+    agent.process.terminate()
+    agent.end(timeout_s=10)
+
+    assert platform.results["e-resists"]["outcome"] == "worker_stopped"
+    assert processes_of("e-resists") == []
 
 
 def test_an_idle_agent_leaves_at_once_on_a_signal(platform: StandIn, start: Start) -> None:
