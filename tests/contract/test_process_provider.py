@@ -139,7 +139,10 @@ def test_workers_are_ended_also_where_the_kernel_has_no_pidfd_open(
     assert place.traces(request.worker_id) == []
 
 
-def test_a_number_that_was_given_to_another_process_is_not_touched(place: ProcessPlace) -> None:
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_number_that_was_given_to_another_process_is_not_touched(
+    place: ProcessPlace, rebooted: bool
+) -> None:
     provider = place.open()
     request = place.request()
     provider.start(request)
@@ -155,9 +158,9 @@ def test_a_number_that_was_given_to_another_process_is_not_touched(place: Proces
                 type(record)(
                     worker_id=record.worker_id,
                     job_id=None,
-                    boot_id=record.boot_id,
+                    boot_id="before" if rebooted else record.boot_id,
                     pid=stranger.pid,
-                    started=seen.process.started - 1,
+                    started=seen.process.started if rebooted else seen.process.started - 1,
                 )
             )
 
