@@ -73,6 +73,9 @@ class Holder:
         self._connection = psycopg2.connect(arena.postgres.url)
         self._connection.autocommit = True
         self._sql(TRIGGER)
+        # Else the other waiting connections of a process that was killed keep their locks until the statement's time-out.
+        self._sql("ALTER SYSTEM SET client_connection_check_interval = '500ms'")
+        self._sql("SELECT pg_reload_conf()")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="holder", daemon=True)
 
