@@ -1,8 +1,9 @@
 """One job that prints 200,000 lines of 100 bytes (20 MB): how soon all of it can be read, and how much printing slows it.
 
 On Docker and on process, with ``cat`` of a prepared file and with a loop of the shell. In turns with the same command
-writing to a file in the same kind of worker. The job says by its own clock when it began and ended. All is readable when
-the whole log has been downloaded and is what was written, byte for byte.
+writing to a file in the same kind of worker, and to a pipe whose reader throws everything away: what any pipe costs. The
+job says by its own clock when it began and ended. All is readable when the whole log has been downloaded and is what was
+written, byte for byte.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ COMMANDS = {
     "cat": 'cat "$BLOCK"',
     "shell loop": f'for ((i = 1; i <= {LINES}; i++)); do echo "$LINE"; done',
 }
+TO_A_FILE = "> written"
+THROWN_AWAY = "| cat > /dev/null"
 TIMED = 'began=$EPOCHREALTIME; {{ {command}; }} {into}; echo "$began $EPOCHREALTIME"'
 LINE = "the line of the loop, without a number ".ljust(99, ".")
 
@@ -90,9 +93,10 @@ def _measure(stage: Stage, provider: str, content: bytes, rounds: int) -> bool:
     for name, command in COMMANDS.items():
         expected = content if name == "cat" else f"{LINE}\n".encode() * LINES
         _printing(stage, provider, command, expected)  # warm
-        printing, writing = [], []
+        printing, writing, piping = [], [], []
         for _ in range(rounds):
-            writing.append(_writing(stage, provider, command))
+            writing.append(_redirected(stage, provider, command, into=TO_A_FILE))
+            piping.append(_redirected(stage, provider, command, into=THROWN_AWAY))
             printing.append(_printing(stage, provider, command, expected))
         took = [run.took for run in printing]
         ratio = statistics.median(took) / statistics.median(writing)
@@ -101,7 +105,9 @@ def _measure(stage: Stage, provider: str, content: bytes, rounds: int) -> bool:
             [
                 name,
                 _seconds(writing),
+                _seconds(piping),
                 _seconds(took),
+                f"{statistics.median(piping) / statistics.median(writing):.2f}",
                 f"{ratio:.2f}",
                 _seconds(readable),
                 _seconds([run.whole for run in printing]),
@@ -111,7 +117,8 @@ def _measure(stage: Stage, provider: str, content: bytes, rounds: int) -> bool:
             f"{provider}, {name}, end to all readable", statistics.median(readable), READABLE_S, " s"
         )
         good &= verdict(f"{provider}, {name}, printing to writing a file", ratio, SLOWER)
-    head = ["20 MB by", "to a file", "printed", "ratio", "end → all read", "submit → all read"]
+    head = ["20 MB by", "to a file", "| cat > /dev/null", "printed", "pipe ÷ file", "printed ÷ file"]
+    head += ["end → all read", "submit → all read"]
     table(f"{provider}: median of {rounds} (least to most)", head, rows)
     return good
 
@@ -148,8 +155,8 @@ def _is_stored(stage: Stage, job_id: str, size: int) -> bool:
     return bool(job["log"]["bytes"] > size or job["completed_at"])
 
 
-def _writing(stage: Stage, provider: str, command: str) -> float:
-    job_id = _submit(stage, provider, command, into="> written")
+def _redirected(stage: Stage, provider: str, command: str, *, into: str) -> float:
+    job_id = _submit(stage, provider, command, into=into)
     stage.wait(job_id)
     began, ended = map(
         float, stage.http.get(f"/api/v1/jobs/{job_id}/logs", params={"raw": 1}).content.split()
