@@ -145,10 +145,11 @@ def start_after(database: Database, log: Log, after: int, selection: Selection) 
 
 
 def _entries_down_from(database: Database, log: Log, seq: int) -> Iterator[Entry]:
-    chunk = next(forward(database, log, after=seq - 1))
-    yield from (entry for entry in reversed(list(chunk.entries())) if entry.seq <= seq)
-    for older in backward(database, log, before_seq=chunk.seq):
-        yield from reversed(list(older.entries()))
+    for chunk in forward(database, log, after=seq - 1):
+        yield from (entry for entry in reversed(list(chunk.entries())) if entry.seq <= seq)
+        for older in backward(database, log, before_seq=chunk.seq):
+            yield from reversed(list(older.entries()))
+        return
 
 
 def _entries_of(chunk: Chunk, log: Log, after: int) -> Iterator[Entry]:

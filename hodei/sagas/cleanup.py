@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from hodei.ports import Platform
-from hodei.providers.contract import ProviderError
+from hodei.providers.contract import ProviderError, as_provider_errors
 from hodei.sagas.engine import wake_sagas_of_job
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, Wait
 from hodei.storage.transaction import Transaction
@@ -56,15 +56,13 @@ class CleanupUnhealthyWorkers(ExternalStep):
         removed, left = [], []
         for item in saga.outputs[IdentifyUnhealthyWorkers.name]["workers"]:
             try:
-                platform.providers.get(UUID(item["provider_id"])).stop(UUID(item["worker_id"]))
+                with as_provider_errors():
+                    platform.providers.get(UUID(item["provider_id"])).stop(UUID(item["worker_id"]))
                 removed.append(item["worker_id"])
                 log.warning("orphan.removed", worker_id=item["worker_id"])
-            except Exception as error:  # also a fault of the provider's own
+            except ProviderError as error:
                 left.append({"worker_id": item["worker_id"], "reason": str(error)})
-                fault = not isinstance(error, ProviderError)
-                log.warning(
-                    "orphan.not_removed", worker_id=item["worker_id"], reason=str(error), exc_info=fault
-                )
+                log.warning("orphan.not_removed", worker_id=item["worker_id"], reason=str(error))
         return Done(output={"removed": removed, "left": left})
 
 

@@ -124,16 +124,12 @@ def send(process: Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         try:
             handle = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            return
-        except (AttributeError, OSError):  # Linux before 5.3, or a Python that was built there, has none
+        except (AttributeError, OSError):  # it is gone; or Linux before 5.3, or a Python that was built there
             if is_alive(process):
                 os.kill(process.pid, number)
             return
-        try:
-            if is_alive(
-                process
-            ):  # checked while the handle holds the process: the number cannot change hands
+        try:  # the handle holds the process: its number cannot change hands after this look
+            if is_alive(process):
                 signal.pidfd_send_signal(handle, number)
         finally:
             os.close(handle)

@@ -97,26 +97,16 @@ def test_a_cancel_gives_the_job_its_grace_and_reports_what_it_wrote_in_it(
     assert processes_of("e-cancel") == []
 
 
-def test_a_second_cancel_with_less_grace_hurries_the_first(platform: StandIn, start: Start) -> None:
+@pytest.mark.parametrize("graces_s", [(600.0, 0.1), (1.0, 600.0)], ids=["hurries", "delays nothing"])
+def test_of_two_cancels_the_shorter_grace_counts(
+    platform: StandIn, start: Start, graces_s: tuple[float, float]
+) -> None:
     platform.run("e-twice", shell=STUBBORN_TREE)
     agent = start()
     platform.wait_for(lambda: running(platform, "e-twice"))
 
-    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=600.0, reason="cancelled")
-    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=0.1, reason="cancelled")
-    agent.end()
-
-    assert platform.results["e-twice"]["outcome"] == "cancelled"
-    assert processes_of("e-twice") == []
-
-
-def test_a_second_cancel_with_more_grace_delays_nothing(platform: StandIn, start: Start) -> None:
-    platform.run("e-twice", shell=STUBBORN_TREE)
-    agent = start()
-    platform.wait_for(lambda: running(platform, "e-twice"))
-
-    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=1.0, reason="cancelled")
-    platform.send("cancel", execution_id="e-twice", fence=1, grace_s=600.0, reason="cancelled")
+    for grace_s in graces_s:
+        platform.send("cancel", execution_id="e-twice", fence=1, grace_s=grace_s, reason="cancelled")
     agent.end()
 
     assert platform.results["e-twice"]["outcome"] == "cancelled"

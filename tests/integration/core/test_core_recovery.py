@@ -438,15 +438,21 @@ def test_a_job_that_lives_again_elsewhere_is_left_alone_by_a_recovery_that_is_un
     assert (core.job(job_id).state, core.job(job_id).attempts) == ("ASSIGNED", 2)
 
 
-def test_an_idle_worker_that_is_lost_is_ended_and_recovers_nothing(core: Core) -> None:
-    # given
+def idle_worker(core: Core) -> tuple[UUID, UUID, UUID]:
+    """One that has connected and never gets its job; its provider's, the job's and its own id."""
     provider_id = core.provider("here")
     open_the_door(core)
     job_id = core.submit("here")
     core.drain()
     worker_id = core.job(job_id).worker_id
     core.connect(worker_id)
-    core.courier.kept.clear()  # so that it never gets its job
+    core.courier.kept.clear()
+    return provider_id, job_id, worker_id
+
+
+def test_an_idle_worker_that_is_lost_is_ended_and_recovers_nothing(core: Core) -> None:
+    # given
+    provider_id, job_id, worker_id = idle_worker(core)
     lose(core, provider_id, worker_id)
 
     # when
@@ -463,13 +469,7 @@ def test_an_idle_worker_that_is_heard_while_its_provider_is_asked_is_kept(
     core: Core, seen: ResourceState
 ) -> None:
     # given a worker without a job that was silent for too long
-    provider_id = core.provider("here")
-    open_the_door(core)
-    job_id = core.submit("here")
-    core.drain()
-    worker_id = core.job(job_id).worker_id
-    core.connect(worker_id)
-    core.courier.kept.clear()  # so that it never gets its job
+    provider_id, _, worker_id = idle_worker(core)
     silence(core, worker_id, 301)
 
     def slowly(deployment: str) -> list[ResourceView]:

@@ -83,6 +83,13 @@ class Running:
     def be_late(self, seconds: float) -> None:
         self._late_s += seconds
 
+    def take_late(self, *turns: int) -> None:
+        """Turn after turn, long after what waits was read: so many blocks of it are taken."""
+        for takes in turns:
+            self.be_late(0.2)
+            self.intake.takes = takes
+            self.work_until_idle()
+
     def work_until_idle(self) -> None:
         for _ in range(1000):
             due_at = self.execution.next_at()
@@ -134,10 +141,7 @@ def test_what_waits_for_its_turn_is_no_pause_of_the_job(running: Running) -> Non
     running.write(STDOUT, b"me-open>\n")
     running.execution.readable()
     # when
-    for takes in (1, 10**9):
-        running.be_late(0.2)
-        running.intake.takes = takes
-        running.work_until_idle()
+    running.take_late(1, 10**9)
     # then
     assert running.sent(STDOUT) == [b"<***>\n"]
 
@@ -152,10 +156,7 @@ def test_what_a_full_agent_has_not_read_yet_is_no_pause_of_the_job(running: Runn
         running.execution.readable()
     running.write(STDOUT, b"me-open>\n")
     # when: all but the last of what waits is taken
-    for takes in (3, 10**9):
-        running.be_late(0.2)
-        running.intake.takes = takes
-        running.work_until_idle()
+    running.take_late(3, 10**9)
     # then
     assert running.sent(STDOUT) == [b"<***>\n"]
 

@@ -67,6 +67,15 @@ class Job:
     def write(self, stream: int, data: bytes) -> int:
         return os.write(self.writers[stream], data)
 
+    def write_three_times(self, size: int) -> int:
+        """All that finds room, read as far as anything is read; how much it was."""
+        written = 0
+        for _ in range(3):
+            written += self.write(STDOUT, b"x" * size)
+            while self.pipes.work():
+                pass
+        return written
+
     def work_until_idle(self) -> None:
         self.pipes.work()
         while (due_at := self.pipes.next_at()) is not None and due_at <= time.monotonic():
@@ -261,11 +270,7 @@ def test_with_a_full_disk_no_more_than_1_mib_waits_in_memory(
     job = Job(tmp_path, memory_limit_bytes=None)
     job.intake.ready = False
     # when
-    written = 0
-    for _ in range(3):
-        written += job.write(STDOUT, b"x" * 700_000)
-        while job.pipes.work():
-            pass
+    written = job.write_three_times(700_000)
     # then
     assert job.pipes.is_full
     # and nothing is lost
@@ -279,11 +284,7 @@ def test_with_a_full_disk_no_more_than_1_mib_waits_in_memory(
 def test_nothing_more_is_read_when_nobody_takes_what_was(job: Job) -> None:
     # given
     job.intake.ready = False
-    written = 0
-    for _ in range(3):
-        written += job.write(STDOUT, b"x" * 900_000)
-        while job.pipes.work():
-            pass
+    written = job.write_three_times(900_000)
     # then: the job would have to wait
     assert job.pipes.is_full
     assert job.pipes.wanted() == {}
