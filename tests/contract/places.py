@@ -206,13 +206,13 @@ class DockerPlace(Place):
     def kill(self, worker_id: UUID) -> None:
         self._docker("kill", f"hodei-worker-{worker_id}")
 
-    def leave_half_made(self, request: WorkerRequest) -> None:
+    def leave_half_made(self, request: WorkerRequest, **config: Any) -> None:
         from hodei.providers.docker import container
         from hodei.providers.docker.config import DockerConfig
 
         provider: Any = self.open()
         body = container.create_body(
-            request, DockerConfig(), image=WORKER_IMAGE, server_url=f"http://{NOBODY}"
+            request, DockerConfig(**config), image=WORKER_IMAGE, server_url=f"http://{NOBODY}"
         )
         name = container.container_name(request.worker_id)
         provider.engine.call(lambda client: client.create_container_from_config(body, name=name))

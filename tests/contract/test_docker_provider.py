@@ -13,6 +13,7 @@ import pytest
 from places import NOBODY, WORKER_IMAGE, DockerPlace, eventually
 
 from hodei.providers.contract import ProviderError, ResourceState
+from hodei.providers.docker.container import container_name
 from hodei.providers.docker.provider import DockerProvider
 
 pytestmark = pytest.mark.docker
@@ -54,6 +55,33 @@ def test_a_container_that_only_has_our_name_is_never_touched(place: DockerPlace,
     assert (
         docker("ps", "--all", "--format", "{{.Status}}", "--filter", f"name={foreign}").strip() == "Created"
     )
+
+
+def test_a_container_that_the_engine_could_not_start_is_shown_as_over_and_made_anew(
+    place: DockerPlace,
+) -> None:
+    # given what a start leaves that failed, because the engine was killed meanwhile or for any other reason
+    provider = place.open()
+    request = place.request()
+    docker("network", "create", place.deployment)
+    place.leave_half_made(request, network=place.deployment)
+    docker("network", "rm", place.deployment)
+    with pytest.raises(subprocess.CalledProcessError):
+        docker("start", container_name(request.worker_id))
+
+    # when it is looked at
+    [listed] = provider.list_workers(place.deployment)
+    inspected = provider.inspect(request.worker_id)
+
+    # then nobody waits for it
+    assert listed == inspected
+    assert listed.state is ResourceState.EXITED
+    assert listed.failure is not None and "could not be started" in listed.failure.message
+
+    # and the next try is another container
+    assert provider.start(request) != listed.resource_id
+    assert eventually(lambda: provider.inspect(request.worker_id).state is ResourceState.RUNNING)
+    assert len(place.traces(request.worker_id)) == 1
 
 
 def test_an_image_without_python_fails_within_ten_seconds_with_a_sentence(place: DockerPlace) -> None:

@@ -19,6 +19,7 @@ from hodei.providers.contract import (
     Health,
     ImageMissing,
     ProviderError,
+    ResourceState,
     ResourceView,
     WorkerRequest,
 )
@@ -125,8 +126,8 @@ class DockerProvider:
         rows = self._ask(
             lambda: self.engine.call(lambda client: client.containers(all=True, filters=filters))
         )
-        views = (view.from_list(row) for row in rows)
-        return [seen for seen in views if seen is not None]
+        views = [seen for seen in map(view.from_list, rows) if seen is not None]
+        return [seen if seen.state is not ResourceState.STARTING else self._closer(seen) for seen in views]
 
     def health(self) -> Health:
         try:
@@ -196,10 +197,11 @@ class DockerProvider:
             message = f"There is a container {name} that Hodei did not make; remove it with docker rm {name}."
             raise ProviderError(Failure(code="ERR_5005", message=message))
         status = found["State"]["Status"]
-        if status in {"removing", "dead"}:
+        refused = status == "created" and bool(found["State"].get("Error"))
+        if refused or status in {"removing", "dead"}:  # the engine could not start it, and never will
             self.stop(worker_id)
             return None
-        if status == "created" and not found["State"].get("Error"):
+        if status == "created":
             inject = container.AGENT_INJECTED in found["Config"]["Labels"]
             return self._run(str(found["Id"]), image, inject=inject)
         return str(found["Id"])
@@ -236,6 +238,11 @@ class DockerProvider:
                     raise self._removal_failed(worker_id, words_of(error)) from error
             time.sleep(pause_s)
             pause_s = min(0.5, pause_s * 2)
+
+    def _closer(self, seen: ResourceView) -> ResourceView:
+        """Of a container that never ran a list does not say whether it still may."""
+        inspected = self.inspect(seen.worker_id)
+        return seen if inspected.state is ResourceState.GONE else inspected
 
     def _look(self, worker_id: UUID) -> dict[str, Any] | None:
         """The worker's container; None when there is none, or one with its name that is not ours."""
