@@ -69,17 +69,16 @@ def test_a_container_that_the_engine_could_not_start_is_shown_as_over_and_made_a
     with pytest.raises(subprocess.CalledProcessError):
         docker("start", container_name(request.worker_id))
 
-    # when it is looked at
-    [listed] = provider.list_workers(place.deployment)
+    # when it is looked at, a little later
     inspected = provider.inspect(request.worker_id)
+    assert eventually(lambda: provider.list_workers(place.deployment) == [inspected])
 
     # then nobody waits for it
-    assert listed == inspected
-    assert listed.state is ResourceState.EXITED
-    assert listed.failure is not None and "could not be started" in listed.failure.message
+    assert inspected.state is ResourceState.EXITED
+    assert inspected.failure is not None and "could not be started" in inspected.failure.message
 
     # and the next try is another container
-    assert provider.start(request) != listed.resource_id
+    assert provider.start(request) != inspected.resource_id
     assert eventually(lambda: provider.inspect(request.worker_id).state is ResourceState.RUNNING)
     assert len(place.traces(request.worker_id)) == 1
 

@@ -38,6 +38,10 @@ NAME_S = 20.0
 """How long a name may be taken by a container that cannot be looked at: another start is just making it, or a
 removal runs."""
 
+STARTS_WITHIN_S = 10.0
+"""So soon after it was made a container that does not run yet is nothing unusual."""
+
+CLOSER_LOOK_S = 1.0
 REMOVAL_S = 60.0
 """How long a removal may take: a busy host needs its time to take a large file system down."""
 
@@ -127,7 +131,15 @@ class DockerProvider:
             lambda: self.engine.call(lambda client: client.containers(all=True, filters=filters))
         )
         views = [seen for seen in map(view.from_list, rows) if seen is not None]
-        return [seen if seen.state is not ResourceState.STARTING else self._closer(seen) for seen in views]
+        if not any(seen.state is ResourceState.STARTING for seen in views):
+            return views
+        young = {str(row["Id"]) for row in rows if 0 <= time.time() - row["Created"] < STARTS_WITHIN_S}
+        return [
+            self._closer(seen)
+            if seen.state is ResourceState.STARTING and seen.resource_id not in young
+            else seen
+            for seen in views
+        ]
 
     def health(self) -> Health:
         try:
@@ -240,9 +252,14 @@ class DockerProvider:
             pause_s = min(0.5, pause_s * 2)
 
     def _closer(self, seen: ResourceView) -> ResourceView:
-        """Of a container that never ran a list does not say whether it still may."""
-        inspected = self.inspect(seen.worker_id)
-        return seen if inspected.state is ResourceState.GONE else inspected
+        """Of a container that never ran a list does not say whether it still may. While one is just being started the engine
+        does not tell either: that holds up no other's view."""
+        name = container.container_name(seen.worker_id)
+        try:
+            found = self.engine.quick(CLOSER_LOOK_S, lambda client: client.inspect_container(name))
+        except (APIError, ProviderError):
+            return seen
+        return view.from_inspect(seen.worker_id, found)
 
     def _look(self, worker_id: UUID) -> dict[str, Any] | None:
         """The worker's container; None when there is none, or one with its name that is not ours."""
