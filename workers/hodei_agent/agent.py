@@ -52,12 +52,16 @@ def serve(
     *,
     subreaper: bool,
     session_token: str | None = None,
+    registered: bool = False,
     on_begin: Callable[[str], object] | None = None,
 ) -> int:
-    """Register, and work until it is time to leave; return the exit code. A registration that is refused ends the process."""
+    """Register, and work until it is time to leave; return the exit code. A registration that is refused ends the process.
+
+    `registered`: that this worker did before, with the same `session_token`.
+    """
     assert ours.server is not None
     lease = Lease(PATIENCE_S)
-    client = Client(ours.server, ours.token, lease)
+    client = Client(ours.server, ours.token, lease, registered=registered)
     trouble = _Trouble(ours.server.url)
     try:
         registration = register(

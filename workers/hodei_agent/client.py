@@ -19,6 +19,8 @@ CALL_TIMEOUT_S = 15.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
 AGAIN_STATUSES = frozenset((408, 413, 425, 429))
+AGAIN_ONCE_REGISTERED = frozenset((403, 426))
+"""Who got a session before is let in again once a wrong allow-list, or an update that is under way, has passed."""
 
 
 def backoff_s(failures: int) -> float:
@@ -30,8 +32,9 @@ def backoff_s(failures: int) -> float:
 class Client:
     """One thread's line to the platform."""
 
-    def __init__(self, server: Server, token: str, lease: Lease) -> None:
+    def __init__(self, server: Server, token: str, lease: Lease, *, registered: bool = True) -> None:
         self._connection = Connection(server)
+        self._again = AGAIN_STATUSES | AGAIN_ONCE_REGISTERED if registered else AGAIN_STATUSES
         self._authorization = (
             f"Authorization: Bearer {token}\r\nHodei-Protocol: {PROTOCOL_VERSION}\r\n".encode()
         )
@@ -39,8 +42,9 @@ class Client:
         self.holds_until = 0.0
         """Until when the last answer holds, on the lease's clock."""
 
-    def use_token(self, token: str) -> None:
-        """Call with another token from now on, over the same connection."""
+    def use_session(self, token: str) -> None:
+        """Call with the session's token from now on, over the same connection."""
+        self._again = AGAIN_STATUSES | AGAIN_ONCE_REGISTERED
         self._authorization = (
             f"Authorization: Bearer {token}\r\nHodei-Protocol: {PROTOCOL_VERSION}\r\n".encode()
         )
@@ -59,8 +63,9 @@ class Client:
     ) -> dict[str, Any]:
         """Make the call, again and again if need be, and return the answer's document.
 
-        `body` may be a function: it is asked anew for each try. Raises Unauthorized, StaleAttempt, Refused,
-        and LeaseLost when the lease (or `patience_s`, if less) ran out before an answer came.
+        `body` may be a function: it is asked anew for each try. Only the platform's own documents count: what a proxy, a login
+        page or another server says is as good as no answer. Raises Unauthorized, StaleAttempt, Refused, and LeaseLost when the
+        lease (or `patience_s`, if less) ran out before an answer came.
         """
         failures = 0
         give_up_at = None if patience_s is None else time.monotonic() + patience_s
@@ -71,12 +76,12 @@ class Client:
             except OSError as error:
                 trouble = str(error) or type(error).__name__
             else:
-                if 200 <= status < 300:
-                    document = _document(answer)
+                document = _document(answer)
+                if document is not None and 200 <= status < 300:
                     length_s = document.get("lease_s")
                     self.holds_until = self._lease.renew(sent_at, float(length_s) if length_s else None)
                     return document
-                trouble = self._judge(status, answer)
+                trouble = self._judge(status, document or {})
             failures += 1
             if on_failure is not None:
                 on_failure(trouble)
@@ -108,23 +113,28 @@ class Client:
             headers += f"Content-Type: {content_type}\r\n".encode()
         return self._connection.request(method, "/api/v1/agent/" + path, headers, data, timeout_s, on_sent)
 
-    @staticmethod
-    def _judge(status: int, answer: bytes) -> str:
+    def _judge(self, status: int, problem: dict[str, Any]) -> str:
         """Raise what the answer means for good, or return what to say about one that may mend itself."""
+        code, detail = (
+            str(problem.get("code") or ""),
+            str(problem.get("detail") or problem.get("title") or ""),
+        )
+        if not code:
+            hint = ", a redirect: give the address that it leads to" if 300 <= status < 400 else ""
+            return f"something on the way answered {status}{hint}"
         if status == 401:
             raise Unauthorized()
-        problem = _document(answer)
-        code, detail = str(problem.get("code", "")), str(problem.get("detail") or problem.get("title") or "")
         if status == 409 and code == "stale_attempt":
             raise StaleAttempt()
-        if status >= 500 or status in AGAIN_STATUSES:
+        if status >= 500 or status in self._again:
             return f"the server answered {status} {code}"
         raise Refused(status, code, detail)
 
 
-def _document(answer: bytes) -> dict[str, Any]:
+def _document(answer: bytes) -> dict[str, Any] | None:
+    """The answer's JSON object: the platform always gives one. None for anything else."""
     try:
-        document = json.loads(answer) if answer else {}
+        document = json.loads(answer)
     except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None
+    return document if isinstance(document, dict) else None

@@ -18,6 +18,7 @@ from hodei_agent.spawn import Child, SpawnFailed, spawn
 
 LEFTOVER_GRACE_S = 2.0
 """What a job leaves running behind its first process gets no longer than this between TERM and KILL."""
+LONGEST_MESSAGE = 4096
 LOOK_AGAIN_S = 0.02
 KILL_AGAIN_S = 0.1
 UNKILLABLE_AFTER_S = 5.0
@@ -246,7 +247,7 @@ class Execution:
                 "exit_code": how.exit_code,
                 "signal": how.signal,
                 "error_code": how.error_code,
-                "error_message": intake.masked(how.message),
+                "error_message": _shortened(intake.masked(how.message)),
                 "started_at": self._started_us,
                 "finished_at": self._finished_us or wall_us(),
                 "log_entries": intake.entries,
@@ -269,3 +270,10 @@ class Execution:
         if found.problem is not None:
             self._intake.remark(found.problem)
         return found
+
+
+def _shortened(message: str | None) -> str | None:
+    """A message holds what a user wrote, a program's name of any length too."""
+    if message is None or len(message) <= LONGEST_MESSAGE:
+        return message
+    return message[: LONGEST_MESSAGE // 2] + " … " + message[-LONGEST_MESSAGE // 2 :]

@@ -6,7 +6,7 @@ import threading
 from typing import Any, Callable
 
 from hodei_agent.client import Client
-from hodei_agent.errors import LeaseLost, Refused, StaleAttempt, Unauthorized
+from hodei_agent.errors import Refused, StaleAttempt
 from hodei_agent.mailbox import Mailbox
 
 
@@ -27,7 +27,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         pause = threading.Event()
-        try:
+        with self._mailbox.told_of_the_end():
             while True:
                 pause.wait(self._interval_s)
                 try:
@@ -36,7 +36,3 @@ class Heartbeat:
                     continue
                 for execution_id in answer.get("stale") or []:
                     self._mailbox.post("stale_execution", str(execution_id))
-        except Unauthorized:
-            self._mailbox.post("unauthorized")
-        except LeaseLost:
-            self._mailbox.post("lease_lost")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from hodei_agent.client import Client
-from hodei_agent.errors import LeaseLost, Refused, StaleAttempt, Unauthorized
+from hodei_agent.errors import Refused, StaleAttempt
 from hodei_agent.mailbox import Mailbox
 
 ANSWER_MARGIN_S = 10.0
@@ -26,13 +26,9 @@ class Inbox:
         threading.Thread(target=self._run, name="inbox", daemon=True).start()
 
     def _run(self) -> None:
-        try:
+        with self._mailbox.told_of_the_end():
             while True:
                 self._poll()
-        except Unauthorized:
-            self._mailbox.post("unauthorized")
-        except LeaseLost:
-            self._mailbox.post("lease_lost")
 
     def _poll(self) -> None:
         path = f"inbox?after={self._after}&wait_s={self._poll_s:g}"

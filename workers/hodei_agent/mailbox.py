@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+from hodei_agent.errors import LeaseLost, Unauthorized
 
 
 class Mailbox:
@@ -23,6 +26,19 @@ class Mailbox:
             os.write(self.signal_fd, b"\0")
         except BlockingIOError:  # The pipe is full of wake-ups: one more is not needed.
             pass
+
+    @contextmanager
+    def told_of_the_end(self, subject: Any = None) -> Iterator[None]:
+        """Post what ends a thread that talks to the platform: no line may break without the main thread's knowing."""
+        try:
+            yield
+        except Unauthorized:
+            self.post("unauthorized", subject)
+        except LeaseLost:
+            self.post("lease_lost", subject)
+        except BaseException:
+            self.post("lease_lost", subject)
+            raise
 
     def collect(self) -> tuple[set[int], list[tuple[str, Any]]]:
         """The numbers of the signals that came, and the events, oldest first."""

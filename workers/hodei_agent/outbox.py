@@ -60,9 +60,10 @@ class Outbox:
         self._taker_waits = False
         self._taken_at: float | None = None
         self._disk_full = False
+        self._refused = False
         self.lost_entries = 0
         self.lost_bytes = 0
-        """What was put in, and the disk did not give back. A remark is in its place."""
+        """What was put in and not given out: the disk did not give it back, and a remark is in its place, or it was refused."""
 
     def put(self, segment: Segment, entries: int | None = None, *, force: bool = False) -> bool:
         """Add a segment, with its number of entries if that is known. False, and nothing is kept, when there is no room;
@@ -72,6 +73,8 @@ class Outbox:
         with self._changed:
             if self._taken_at is None:
                 self._taken_at = time.monotonic()
+            if self._refused:
+                return False
             if self._size_bytes() + size > self._limit and not force and not self._is_taking():
                 return False
             if self._open_bytes + size > BATCH_BYTES and not self._close_batch() and not force:
@@ -90,12 +93,16 @@ class Outbox:
     def is_ready(self) -> bool:
         """Whether to go on putting in: there is room, or waiting for it would be in vain."""
         with self._changed:
-            return (self._size_bytes() <= self._limit and not self._disk_full) or not self._is_taking()
+            return (
+                self._refused
+                or (self._size_bytes() <= self._limit and not self._disk_full)
+                or not self._is_taking()
+            )
 
     def has_room(self) -> bool:
         """Whether a quarter of the room is free: the time to go on after some output had to be dropped."""
         with self._changed:
-            return not self._disk_full and self._size_bytes() <= self._limit * 3 // 4
+            return not self._disk_full and not self._refused and self._size_bytes() <= self._limit * 3 // 4
 
     def flush(self) -> None:
         """Have what is there sent now."""
@@ -146,14 +153,30 @@ class Outbox:
             self._taken_at = time.monotonic()
             return taken
 
+    def note_taken(self) -> None:
+        """The platform has just taken something of what was given out."""
+        with self._changed:
+            self._taken_at = time.monotonic()
+
+    def refuse(self) -> None:
+        """The platform wants no more of it: what waits is lost, and nothing more is taken in."""
+        with self._changed:
+            self.lost_entries += sum(closed.entries for closed in self._closed) + self._open_entries
+            self.lost_bytes += sum(closed.output_bytes for closed in self._closed) + self._open_output_bytes
+            self._refused = True
+            self._forget()
+
     def discard(self) -> None:
         """Forget everything, and end."""
         with self._changed:
-            self._backlog.clear()
-            self._closed.clear()
-            self._start_batch()
+            self._forget()
             self._ended = True
             self._changed.notify()
+
+    def _forget(self) -> None:
+        self._backlog.clear()
+        self._closed.clear()
+        self._start_batch()
 
     def _size_bytes(self) -> int:
         return self._backlog.size_bytes + self._open_bytes

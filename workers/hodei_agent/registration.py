@@ -81,7 +81,7 @@ def register(
         on_sent=on_sent,
         on_failure=on_failure,
     )
-    client.use_token(session_token)
+    client.use_session(session_token)
     log = answer.get("log") or {}
     return Registration(
         session_token=session_token,

@@ -45,13 +45,15 @@ def run(given: Settings) -> NoReturn:
     _end_leftovers(home)
     home.clear_jobs()
     pause_s = PAUSE_FIRST_S
+    registered = False
     while True:
         began = time.monotonic()
-        code = _one_life(ours, home, session_token)
+        code = _one_life(ours, home, session_token, registered=registered)
         if code in FINAL:
             os._exit(code)
         if time.monotonic() - began > STEADY_AFTER_S:
             pause_s = PAUSE_FIRST_S
+        registered = True  # one that is refused at its first try ends the keeper
         agent.say("the agent ended; what it left was killed, and it is started again.")
         time.sleep(pause_s)
         pause_s = min(PAUSE_LAST_S, pause_s * 2)
@@ -112,7 +114,7 @@ def _try(hidden: tuple[str, ...], kept: str) -> NoReturn:
         os._exit(hiding.UNABLE)
 
 
-def _one_life(ours: Settings, home: Home, session_token: str) -> int:
+def _one_life(ours: Settings, home: Home, session_token: str, *, registered: bool) -> int:
     """Start an agent, hand on what it is told, and wait till nothing of it is left. Its exit code, or 128 + a signal."""
     keeper = os.getpid()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -120,7 +122,7 @@ def _one_life(ours: Settings, home: Home, session_token: str) -> int:
     if child == 0:
         linux.die_with_parent(keeper, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        os._exit(_be_the_agent(ours, home, session_token))
+        os._exit(_be_the_agent(ours, home, session_token, registered=registered))
     for number in ENDING:
         signal.signal(number, lambda number, _frame: _hand_on(child, number))
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -132,11 +134,17 @@ def _one_life(ours: Settings, home: Home, session_token: str) -> int:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _be_the_agent(ours: Settings, home: Home, session_token: str) -> int:
+def _be_the_agent(ours: Settings, home: Home, session_token: str, *, registered: bool) -> int:
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(EXIT_DONE))
     subreaper = linux.become_subreaper()
-    code = agent.serve(ours, subreaper=subreaper, session_token=session_token, on_begin=home.note_running)
+    code = agent.serve(
+        ours,
+        subreaper=subreaper,
+        session_token=session_token,
+        registered=registered,
+        on_begin=home.note_running,
+    )
     return EXIT_AGAIN if code in (EXIT_UNAUTHORIZED, EXIT_LEASE_LOST) else code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from hodei_agent.client import Client
@@ -15,6 +16,12 @@ from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 
 POST_BYTES = 3 * 1024 * 1024
 FRAMES_TIMEOUT_S = 60.0
+QUICK_S = 5.0
+"""A call that took longer is not followed by a larger one: the line is slow."""
+TOO_LARGE_ANSWERS = 5
+"""So often in a row a single frame may be too large for a proxy on the way."""
+ESSENTIAL = ("fence", "outcome", "exit_code", "signal", "error_code", "last_frame", "lost_bytes", "truncated")
+"""What of a result the platform cannot do without."""
 ECHO_PATIENCE_S = 4.0
 """So long the agent stays for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
 GOODBYE_PATIENCE_S = 3.0
@@ -38,10 +45,13 @@ class Sender:
         self._fence = fence
         self._outbox = outbox
         self._path = f"executions/{execution_id}/"
-        self._frames_per_post = POST_BYTES // BATCH_BYTES
+        self._most_per_post = POST_BYTES // BATCH_BYTES
+        self._frames_per_post = self._most_per_post
+        self._too_large = 0
         self._seq = 0
         self._entries = 0
         self._started = threading.Event()
+        self._finished = threading.Event()
         self._started_report: dict[str, Any] | None = None
         self._result: dict[str, Any] = {}
         self.may_start_until = 0.0
@@ -67,22 +77,22 @@ class Sender:
         self._result = result
         self._outbox.end()
         self._started.set()
+        self._finished.set()
 
     def abandon(self) -> None:
         """Say nothing more."""
         self._result = {}
         self._outbox.discard()
         self._started.set()
+        self._finished.set()
 
     def _run(self) -> None:
         try:
-            self._speak()
-        except StaleAttempt:
-            self._mailbox.post("stale", self)
-        except Unauthorized:
-            self._mailbox.post("unauthorized", self)
-        except LeaseLost:
-            self._mailbox.post("lease_lost", self)
+            with self._mailbox.told_of_the_end(self):
+                try:
+                    self._speak()
+                except StaleAttempt:
+                    self._mailbox.post("stale", self)
         finally:
             self._echo.end()
             self._client.close()
@@ -96,22 +106,23 @@ class Sender:
         self.may_start_until = self._client.holds_until
         self._mailbox.post("accepted", self)
         self._started.wait()
-        try:
-            if self._started_report is not None:
+        if self._started_report is not None:
+            try:
                 self._client.call("POST", self._path + "started", self._started_report)
+            except Refused:  # Frames and result imply it.
+                pass
+        try:
             self._send_output()
-        except Refused:  # The result still counts; it names the last frame, so the log shows as incomplete.
-            pass
+        except Refused:  # The result still counts; it says what is missing, so the log shows as incomplete.
+            self._outbox.refuse()
+        self._finished.wait()
         if not self._result:
             return
         result = {**self._result, "last_frame": self._seq}
         result["dropped_entries"] += self._outbox.lost_entries
         result["dropped_bytes"] += self._outbox.lost_bytes
         result["lost_bytes"] += self._outbox.lost_bytes
-        try:
-            self._client.call("POST", self._path + "result", result)
-        except Refused as refusal:
-            self.refusal = refusal
+        self._report(result)
         self._echo.wait_written(ECHO_PATIENCE_S)
         if self.goodbye is not None:
             try:
@@ -122,6 +133,17 @@ class Sender:
                 pass
             self.said_goodbye = True
         self._mailbox.post("delivered", self)
+
+    def _report(self, result: dict[str, Any]) -> None:
+        """Send the result; without all that may be left out when something of it is not taken."""
+        for document in (result, {name: result[name] for name in ESSENTIAL}):
+            try:
+                self._client.call("POST", self._path + "result", document)
+            except Refused as refusal:
+                self.refusal = refusal
+            else:
+                self.refusal = None
+                return
 
     def _send_output(self) -> None:
         while True:
@@ -138,9 +160,16 @@ class Sender:
             self._deliver(waiting)
 
     def _shrink(self, trouble: str) -> None:
-        """A proxy on the way may allow less than the platform does: send frames one by one from then on."""
+        """Go on with one frame: a slow line carries that in time, and a proxy on the way may allow less than the platform does.
+
+        Not every proxy says so (413): some close the connection while the body is still being sent.
+        """
         if " 413 " in trouble:
-            self._frames_per_post = 1
+            self._most_per_post = max(1, self._most_per_post // 2)
+            self._too_large = self._too_large + 1 if self._frames_per_post == 1 else 0
+            if self._too_large > TOO_LARGE_ANSWERS:
+                raise Refused(413, "payload_too_large", "not even one frame is let through")
+        self._frames_per_post = 1
 
     def _deliver(self, waiting: list[tuple[int, bytes]]) -> None:
         unmoved = 0
@@ -153,6 +182,7 @@ class Sender:
 
     def _post(self, packed: list[bytes]) -> int:
         """Send the first frames, as many as one call may hold; return the highest that is acknowledged."""
+        began = time.monotonic()
         answer = self._client.call(
             "POST",
             f"{self._path}frames?fence={self._fence}",
@@ -161,4 +191,8 @@ class Sender:
             timeout_s=FRAMES_TIMEOUT_S,
             on_failure=self._shrink,
         )
+        self._outbox.note_taken()
+        self._too_large = 0
+        if time.monotonic() - began < QUICK_S:
+            self._frames_per_post = min(self._most_per_post, 2 * self._frames_per_post)
         return int(answer.get("acknowledged") or 0)

@@ -98,7 +98,9 @@ class Supervisor:
                 return exit_code
 
     def _wait(self) -> None:
-        wait_s = max(0.0, min(LONGEST_WAIT_S, self._lease.remaining_s))
+        wait_s = LONGEST_WAIT_S
+        if self._exit_code is None:
+            wait_s = max(0.0, min(wait_s, self._lease.remaining_s))
         pipes: set[int] = set()
         if self._current is not None:
             due_at = self._current.next_at()

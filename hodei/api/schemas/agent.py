@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from hodei.api.schemas.common import Form, Out, Query
 
 BIG = 2**63 - 1
+LONGEST_TEXT = 8192
 
 
 def _storable(value: Any) -> Any:
@@ -25,7 +26,13 @@ def _outputs(value: Any) -> Any:
     return {str(_storable(key)): _storable(text) for key, text in value.items() if isinstance(text, str)}
 
 
-AgentText = Annotated[str, Field(max_length=8192), BeforeValidator(_storable)]
+def _shortened(value: Any) -> Any:
+    """No result is lost because of a long message: it holds what a user wrote."""
+    return value[: LONGEST_TEXT - 1] + "…" if isinstance(value, str) and len(value) > LONGEST_TEXT else value
+
+
+AgentText = Annotated[str, Field(max_length=LONGEST_TEXT), BeforeValidator(_storable)]
+Reason = Annotated[AgentText, BeforeValidator(_shortened)]
 Outputs = Annotated[dict[str, str], BeforeValidator(_outputs)]
 Count = Annotated[int, Field(ge=0, le=BIG)]
 Fence = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -144,7 +151,7 @@ class Result(AgentIn):
     exit_code: int | None = Field(None, ge=-255, le=255)
     signal: int | None = Field(None, ge=0, le=255)
     error_code: Annotated[str, Form(r"^ERR_[0-9]{4}$", "should be a code such as ERR_1016")] | None = None
-    error_message: AgentText | None = None
+    error_message: Reason | None = None
     started_at: Count | None = None
     finished_at: Count | None = None
     last_frame: Count
@@ -156,7 +163,7 @@ class Result(AgentIn):
     truncated: bool = False
     usage: dict[AgentText, Amount | None] = {}
     outputs: Outputs = {}
-    outputs_problem: AgentText | None = None
+    outputs_problem: Reason | None = None
 
 
 class Beating(AgentIn):

@@ -33,13 +33,13 @@ class Call(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What to do instead of answering a route. `do`: before (drop unseen), after (do it, lose the answer),
-    or a status.
+    """What to do instead of answering a route. `do`: before (drop unseen), after (do it, lose the answer), nonsense
+    (answer what no platform does), or a status, with a problem's `code`; without one with the page of a proxy.
     """
 
     route: str
     do: str | int
-    code: str = ""
+    code: str
 
 
 class StandIn:
@@ -65,6 +65,11 @@ class StandIn:
         self.lease_s = 60.0
         self.stale: list[str] = []
         self.delay_s: dict[str, float] = {}
+        self.gets_whole_log = True
+        self.largest_body = 4 * 1024 * 1024
+        self.says_413 = True
+        """What a proxy lets through, and whether it says so, or closes the connection."""
+        self.too_large = 0
         self._server: _Server | None = None
         self.port = 0
 
@@ -84,7 +89,7 @@ class StandIn:
             server.server_close()
             server.cut()
 
-    def fail(self, route: str, do: str | int, *, times: int = 1, code: str = "") -> None:
+    def fail(self, route: str, do: str | int, *, times: int = 1, code: str = "of_the_test") -> None:
         """Answer the next calls of a route with a fault."""
         with self.changed:
             self.faults += [Fault(route, do, code)] * times
@@ -175,7 +180,11 @@ class StandIn:
             handler.cut()
             return
         if fault is not None and isinstance(fault.do, int):
-            handler.reply(fault.do, {"code": fault.code, "detail": "a fault of the test"})
+            problem = {"code": fault.code, "detail": "a fault of the test"}
+            handler.reply(fault.do, problem if fault.code else "<html>Please log in</html>")
+            return
+        if fault is not None and fault.do == "nonsense":
+            handler.reply(200, {"acknowledged": "x", "messages": "x", "stale": 1})
             return
         status, answer = self._act(route, parts, query, token, document)
         with self.changed:
@@ -213,7 +222,7 @@ class StandIn:
                     acknowledged += 1
                 return 200, {"acknowledged": acknowledged}
             if route == "result":
-                assert body["last_frame"] == len(self.frames.get(parts[1], {}))
+                assert body["last_frame"] == len(self.frames.get(parts[1], {})) or not self.gets_whole_log
                 self.results[parts[1]] = body
             return 200, {}
 
@@ -254,13 +263,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.stand_in.answer(self, "GET", b"")
 
     def do_POST(self) -> None:
-        size = int(self.headers["Content-Length"])
+        size, stand_in = int(self.headers["Content-Length"]), self.server.stand_in
+        if size > stand_in.largest_body:
+            with stand_in.changed:
+                stand_in.too_large += 1
+            if not stand_in.says_413:
+                self.cut()
+                return
         body = self.rfile.read(size)
-        if len(body) == size:
-            self.server.stand_in.answer(self, "POST", body)
+        if size > stand_in.largest_body:
+            self.reply(413, {"code": "too_large"})
+        elif len(body) == size:
+            stand_in.answer(self, "POST", body)
 
-    def reply(self, status: int, document: dict[str, Any]) -> None:
-        data = json.dumps(document).encode()
+    def reply(self, status: int, document: dict[str, Any] | str) -> None:
+        data = (document if isinstance(document, str) else json.dumps(document)).encode()
         head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         self.wfile.write(head.encode() + data)
 

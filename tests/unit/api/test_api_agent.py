@@ -140,6 +140,17 @@ def test_a_result_is_given_on_without_what_a_database_cannot_hold(manager, calls
     assert (given["outcome"], given["error_message"]) == ("exited", "a\ufffdb")
 
 
+def test_a_message_of_any_length_is_no_obstacle_to_a_result(manager, calls):
+    calls.answer("agents.report_result", {})
+    result = {"fence": 1, "outcome": "not_started", "error_message": "x" * 20_000, "last_frame": 0}
+
+    response = manager.post(f"{BASE}/executions/{EXECUTION}/result", json=result, headers=SESSION)
+
+    assert response.status_code == 200
+    given = calls.seen["report_result"][0][3]["error_message"]
+    assert given == "x" * 8191 + "…"
+
+
 def test_a_result_without_the_last_frame_is_refused(manager):
     result = {"fence": 1, "outcome": "exited", "exit_code": 0}
 
