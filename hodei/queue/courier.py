@@ -50,6 +50,7 @@ class CeleryCourier:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=2)
         self._waiting: queue.Queue[Callable[[], Any] | None] = queue.Queue(MOST_WAITING)
         self._rest_until = 0.0
+        self._dropped = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._asked: set[str] = set()
@@ -119,7 +120,7 @@ class CeleryCourier:
 
     @property
     def _epoch_key(self) -> str:
-        """Made once: when it is gone, everything is."""
+        """Made once. When it is gone, so is everything, or somebody dropped a message while the broker was away."""
         return f"{key_prefix(self._database.deployment)}epoch"
 
     def backlog(self) -> Backlog | None:
@@ -142,8 +143,10 @@ class CeleryCourier:
     def ping(self) -> str | None:
         try:
             self._redis.ping()
+            self._own_up()
         except (redis.RedisError, OSError) as error:
             return f"The broker cannot be reached ({error}). Check that Redis runs and that HODEI_REDIS_URL is right."
+        self._rest_until = 0.0
         return None
 
     def close(self) -> None:
@@ -225,15 +228,24 @@ class CeleryCourier:
         whole = chain(*signatures, app=self.app) if len(signatures) > 1 else signatures[0]
         self._guarded(lambda: whole.apply_async(retry=False))
 
+    def _own_up(self) -> None:
+        """The broker is there again: have the clock look at all that a message was dropped for meanwhile."""
+        if self._dropped:
+            self._redis.delete(self._epoch_key)
+            self._dropped = False
+
     def _guarded(self, send: Callable[[], Any]) -> None:
         if time.monotonic() < self._rest_until:
+            self._dropped = True
             return
         try:
             send()
+            self._own_up()
         except Exception as error:
             trouble = _trouble(error)
             if trouble is None:
                 raise
+            self._dropped = True
             self._rest_until = time.monotonic() + REST_S
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             log.warning(f"broker.{trouble}", reason=reason)

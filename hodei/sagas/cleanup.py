@@ -38,7 +38,7 @@ class IdentifyOrphanedJobs(Step):
 
     def apply(self, platform: Platform, tx: Transaction, saga: Saga) -> Done:
         found = set(saga.metadata["executions"])
-        rows = tx.rows("executions_without_worker", limit=None)
+        rows = tx.rows("executions_without_worker", limit=None, lease_s=platform.settings.lease_over_s)
         orphaned = [
             {"execution_id": str(row.id), "job_id": str(row.job_id), "reason": row.termination_reason}
             for row in rows

@@ -44,6 +44,10 @@ ASK_AGAIN = timedelta(seconds=5)
 PASSING = frozenset({"ERR_5001", "ERR_5003", "ERR_5006"})
 """Causes of a provider that does not answer, or has no room for the moment: no reason to spend a job's retries."""
 
+BREAKS = "ERR_5008"
+BREAKS_FOR = timedelta(seconds=60)
+"""How long a provider that answers and cannot (its containerd, or its etcd, is just being restarted) is taken for passing."""
+
 CONNECT_S = 120.0
 """How long a worker that was started may take to connect: Python's start and a few round trips, on a busy host."""
 
@@ -226,10 +230,15 @@ class CreateInfrastructure(ExternalStep):
 
     def _await_provider(self, saga: Saga, error: ProviderError) -> Wait:
         """What passes is waited for, as long as provisioning may take. Raises StepFailed for what does not, and then."""
-        if error.failure.code not in PASSING or not error.transient or saga.now >= _deadline(saga):
+        latest = _deadline(saga)
+        if error.failure.code == BREAKS:
+            latest = min(latest, _started(saga) + BREAKS_FOR)
+        elif error.failure.code not in PASSING:
+            latest = saga.now
+        if not error.transient or saga.now >= latest:
             raise StepFailed(error.failure) from error
         awaited = {"awaits_provider": error.failure.message, "awaits_image": None}
-        return Wait(until=min(_deadline(saga), saga.now + ASK_AGAIN), metadata=awaited)
+        return Wait(until=min(latest, saga.now + ASK_AGAIN), metadata=awaited)
 
     def _await_image(self, platform: Platform, saga: Saga, missing: ImageMissing) -> Wait:
         provider_id = saga.uuid("provider_id")

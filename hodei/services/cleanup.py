@@ -28,7 +28,7 @@ def sweep(platform: Platform) -> int:
         if tx.scalar("saga_is_open", job_id=deployment, subject_id=deployment, saga_type="CLEANUP"):
             return 0
         over = [row.id for row in tx.rows("workers_over", ids=list(seen))][:BATCH] if seen else []
-        orphaned = tx.rows("executions_without_worker", limit=BATCH)
+        orphaned = tx.rows("executions_without_worker", limit=BATCH, lease_s=platform.settings.lease_over_s)
         if not over and not orphaned:
             return 0
         now = tx.scalar("now")

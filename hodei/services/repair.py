@@ -65,7 +65,12 @@ def notice_lost_messages(platform: Platform) -> int:
 
 
 def nudge_sagas(platform: Platform) -> int:
-    """Open sagas whose deadline passed, whose runner died, or whose message got lost: one message each, with back-off."""
+    """Open sagas whose deadline passed, whose runner died, or whose message got lost: one message each, with back-off.
+
+    None while the broker is away: nobody would hear it, and the back-off would go on long after the broker is back.
+    """
+    if platform.courier.ping() is not None:
+        return 0
     with platform.database.begin() as tx:
         tx.execute("sagas_hurry_overlooked", limit=BATCH)
         due = tx.rows("sagas_to_nudge", limit=BATCH)
@@ -143,7 +148,9 @@ def _watched(platform: Platform, where: list[UUID]) -> dict[UUID, Views]:
 
 
 def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Views | None) -> int:
-    """One question for all of a provider's, then one about each that is not well. Nobody is lost on no answer."""
+    """One question for all of a provider's, then one about each that is not well. On no answer only whose lease is over is lost:
+    by its own clock its agent has ended its job then.
+    """
     try:
         with as_provider_errors():
             provider = platform.providers.get(provider_id)
@@ -153,7 +160,7 @@ def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Vi
                 known = {view.worker_id: view for view in listed}
     except ProviderError as error:
         log.warning("workers.not_inspected", provider_id=str(provider_id), reason=str(error))
-        return 0
+        return sum(_unanswered(platform, worker, error) for worker in suspects)
     done = 0
     for worker in suspects:
         view = known.get(worker.id)
@@ -163,6 +170,7 @@ def _watch(platform: Platform, provider_id: UUID, suspects: list[Row], known: Vi
                     view = provider.inspect(worker.id)
         except ProviderError as error:
             log.warning("worker.not_inspected", worker_id=str(worker.id), reason=str(error))
+            done += _unanswered(platform, worker, error)
             continue
         if worker.state in ("CREATING", "CONNECTING"):
             ended = view.state in OVER or view.failure is not None
@@ -215,6 +223,17 @@ def _never_connects(platform: Platform, worker: Row, view: ResourceView) -> int:
         if changed:
             engine(platform).wake(tx, "PROVISIONING", worker.provisioning_saga_id, "PublishProvisionedEvent")
     return changed
+
+
+def _unanswered(platform: Platform, worker: Row, error: ProviderError) -> int:
+    """Its provider does not answer about it."""
+    if worker.state in ("CREATING", "CONNECTING") or worker.silent_s <= platform.settings.lease_over_s:
+        return 0
+    message = f"The worker was lost: no sign of it for {worker.silent_s:.0f} s, and its provider does not answer ({error})."
+    failure = Failure(code="ERR_2006", message=message)
+    return _lost(
+        platform, worker, ResourceView(worker_id=worker.id, state=ResourceState.LOST, failure=failure)
+    )
 
 
 def _lost(platform: Platform, worker: Row, view: ResourceView) -> int:

@@ -77,11 +77,14 @@ UPDATE hodei.executions SET error_code = :error_code, error_message = :error_mes
  WHERE id = :id AND state IN ('pending', 'running') AND reported_at IS NULL AND error_code IS NULL;
 
 -- name: executions_without_worker
--- Live attempts whose worker is TERMINATED and that nobody reported or gave up. TIMEOUT and CANCELLATION end the worker first and
+-- Live attempts whose worker is TERMINATED, or is being ended and has said nothing for longer than its lease (its provider may never
+-- answer again), and that nobody reported or gave up. TIMEOUT and CANCELLATION end the worker first and
 -- then the attempt: until they have, the attempt is theirs, and the job has run out of its time, or is cancelled, and has lost no worker.
 SELECT e.id, e.job_id, e.saga_id, w.termination_reason
   FROM hodei.executions e JOIN public.workers w ON w.id = e.worker_id
- WHERE e.state IN ('pending', 'running') AND e.reported_at IS NULL AND e.error_code IS NULL AND w.state = 'TERMINATED'
+ WHERE e.state IN ('pending', 'running') AND e.reported_at IS NULL AND e.error_code IS NULL
+   AND (w.state = 'TERMINATED'
+        OR (w.state = 'TERMINATING' AND w.last_heartbeat < clock_timestamp() - make_interval(secs => :lease_s)))
    AND NOT EXISTS (SELECT FROM public.sagas s
                     WHERE s.correlation_id = e.job_id AND s.saga_type IN ('TIMEOUT', 'CANCELLATION') AND s.completed_at IS NULL)
  LIMIT :limit;

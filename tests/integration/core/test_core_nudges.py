@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from support.core import Core
+from support.servers import Servers
 from support.waiting import until
 
+from hodei.queue.courier import CeleryCourier
 from hodei.services import clock, dispatch, repair
 
 
@@ -130,6 +133,50 @@ def test_sagas_go_on_at_once_after_messages_were_lost_for_sure(
     assert core.sql("SELECT 1 FROM hodei.loops WHERE name = 'controller:gone'") == []
     if lost_with == "a controller":
         assert repair.notice_lost_messages(core.platform) == 0, "one that was late once is not dead"
+
+
+def test_nothing_is_nudged_into_a_broker_that_is_away(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a saga whose message got lost
+    core.provider("here")
+    core.submit("here")
+    dispatch.look(core.platform)
+    lose_messages(core)
+    core.sql("UPDATE sagas SET nudge_after = clock_timestamp()")
+
+    # when the broker is away for long
+    with monkeypatch.context() as away:
+        away.setattr(core.courier, "ping", lambda: "The broker cannot be reached.")
+        for _ in range(10):
+            assert repair.nudge_sagas(core.platform) == 0
+
+    # then nothing is late because of it when it is back
+    assert core.sql("SELECT nudges FROM sagas")[0].nudges == 0
+    assert repair.nudge_sagas(core.platform) == 1
+
+
+def test_who_dropped_a_message_says_so_when_the_broker_is_back(
+    core: Core, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    courier = CeleryCourier(servers.redis_url, core.database)
+    courier.note_not_empty()
+    assert courier.ping() is None and not courier.was_emptied()
+
+    def times_out(*_: object, **__: object) -> None:
+        raise TimeoutError("timed out")
+
+    # when a message finds it away, and the next one while it is given a rest
+    with monkeypatch.context() as away:
+        away.setattr(courier.app, "send_task", times_out)
+        courier.destroy(uuid4())
+        courier.destroy(uuid4())
+        courier.close()
+
+    # then it is there again at the first word that comes through, and all is looked at, once
+    assert courier.ping() is None
+    assert courier.was_emptied()
+    courier.note_not_empty()
+    assert courier.ping() is None and not courier.was_emptied()
 
 
 @pytest.fixture

@@ -132,19 +132,64 @@ def test_a_silent_worker_that_its_provider_shows_running_is_kept_until_it_is_giv
     assert "JobRetried" in core.events(job_id)
 
 
-def test_a_provider_that_cannot_be_asked_loses_nobody(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["list_workers", "inspect"])
+def test_a_provider_that_cannot_be_asked_loses_nobody_before_its_lease_is_over(
+    core: Core, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    # given
     provider_id = core.provider("here")
-    _, worker_id = core.to_running_worker("here")
+    job_id, worker_id = core.to_running_worker("here")
     open_the_door(core)
-    silence(core, 3600)
 
-    def away(worker_id: UUID) -> ResourceView:
-        raise ProviderError(failure("ERR_5001"))
+    def away(_: object) -> ResourceView:
+        raise ProviderError(failure("ERR_5001"), transient=True)
 
-    monkeypatch.setattr(core.places.get(provider_id), "inspect", away)
+    place = core.places.get(provider_id)
+    if verb == "inspect":
+        place.made.clear()  # so that it is asked about the worker by itself
+    for each in ("list_workers", "inspect", "stop") if verb == "list_workers" else ("inspect", "stop"):
+        monkeypatch.setattr(place, each, away)
 
+    # when it may still run
+    silence(core, core.platform.settings.lease_over_s - 5)
     assert repair.watch_workers(core.platform) == 0
     assert core.worker(worker_id).state == "BUSY"
+
+    # when its agent has ended it, wherever it is
+    silence(core, core.platform.settings.lease_over_s + 1)
+    assert repair.watch_workers(core.platform) == 1
+    core.drain()
+
+    # then the job is tried again, though nobody has confirmed the worker's end
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_2006")
+    assert "does not answer" in core.job(job_id).error_message
+    assert core.worker(worker_id).state == "TERMINATING"
+
+
+def test_a_worker_that_was_stopped_and_whose_provider_never_answers_holds_its_job_no_longer_than_its_lease(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    provider_id = core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+
+    def away(*_: object, **__: object) -> None:
+        raise ProviderError(failure("ERR_5001"), transient=True)
+
+    monkeypatch.setattr(core.places.get(provider_id), "stop", away)
+    with core.database.begin() as tx:
+        tx.scalar("worker_set_terminating", id=worker_id, destroy_in_s=0.0, reason="somebody stopped it")
+    silence(core, core.platform.settings.lease_over_s - 5)
+    assert cleanup.sweep(core.platform) == 0
+
+    # when
+    silence(core, core.platform.settings.lease_over_s + 1)
+    assert cleanup.sweep(core.platform) == 1
+    core.drain()
+
+    # then
+    assert (core.job(job_id).state, core.job(job_id).error_code) == ("PENDING", "ERR_2006")
+    assert core.worker(worker_id).state == "TERMINATING"
 
 
 def test_our_own_downtime_is_no_workers_silence(core: Core) -> None:

@@ -405,6 +405,28 @@ def test_a_provider_that_does_not_answer_costs_a_job_no_retry(core: Core, place:
     assert place.starts == [core.job(job_id).worker_id]
 
 
+def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, place: WatchingPlace) -> None:
+    # given a Docker whose containerd is just being restarted
+    def breaks(request: object) -> None:
+        raise ProviderError(failure("ERR_5008"), transient=True)
+
+    place.on_start = breaks
+    job_id = core.submit("here")
+    core.drain()
+    nudge(core)
+    assert (core.job(job_id).state, core.job(job_id).infra_retries) == ("SCHEDULED", 0)
+
+    # when it goes on being so
+    core.sql(
+        "UPDATE sagas SET metadata = metadata || jsonb_build_object('started_at', clock_timestamp() - interval '61 s')"
+    )
+    nudge(core)
+
+    # then it is none that passes
+    assert (core.job(job_id).state, core.job(job_id).infra_retries) == ("PENDING", 1)
+    assert core.job(job_id).error_code == "ERR_5008"
+
+
 def test_a_provider_that_never_answers_fails_the_provisioning_in_its_time(
     core: Core, place: WatchingPlace
 ) -> None:
