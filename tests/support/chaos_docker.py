@@ -122,19 +122,28 @@ class OwnDocker:
             if left:
                 self.docker("rm", "--force", *left, check=False)
             self.stop()
-        self._end_shims()
+        self._end_orphans()
         _ip("link", "del", self.bridge, check=False)
         for place in reversed(_mounts_below(self.folder)):
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _end_shims(self) -> None:
-        """Those of containers that a killed engine forgot: they wait for it for ever."""
+    def _end_orphans(self) -> None:
+        """Shims, and what runs in containers, that a killed engine forgot: they wait for it for ever."""
         for process in psutil.process_iter(["name", "cmdline"]):
-            is_ours = any(word.startswith(f"{self.folder}/") for word in process.info["cmdline"] or ())
-            if is_ours and process.info["name"].startswith("containerd-shim"):
+            is_shim = process.info["name"].startswith("containerd-shim") and any(
+                word.startswith(f"{self.folder}/") for word in process.info["cmdline"] or ()
+            )
+            if is_shim or self._is_in_a_container(process.pid):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+
+    def _is_in_a_container(self, pid: int) -> bool:
+        """Whether its root is a file system of this engine's."""
+        with contextlib.suppress(OSError):
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+            return any(f"upperdir={self.folder}/" in line and line.split()[4] == "/" for line in mounts)
+        return False
 
     def _containerd(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
