@@ -15,7 +15,7 @@ import structlog
 
 from hodei.domain.causes import Failure
 from hodei.domain.job import JobSpec
-from hodei.domain.states import JobState, WorkerState
+from hodei.domain.states import JobState, ProviderStatus, WorkerState
 from hodei.ports import Platform, token_hash
 from hodei.providers.contract import (
     ImageMissing,
@@ -172,6 +172,8 @@ class CreateInfrastructure(ExternalStep):
     def act(self, platform: Platform, saga: Saga) -> Done | Wait:
         provider_id, image = saga.uuid("provider_id"), saga.metadata.get("image")
         began = time.monotonic()
+        if self._is_known_to_be_away(platform, saga):
+            return Wait(until=min(_deadline(saga), saga.now + ASK_AGAIN))
         platform.providers.refresh()  # a worker is made as its provider is now, whoever changed it a moment ago
         try:
             with as_provider_errors():
@@ -186,6 +188,14 @@ class CreateInfrastructure(ExternalStep):
             return self._await_provider(saga, error)
         created_at = saga.now + timedelta(seconds=time.monotonic() - began)  # by the database's clock
         return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
+
+    def _is_known_to_be_away(self, platform: Platform, saga: Saga) -> bool:
+        """It did not answer us, and its health says the same: asking it once more would only hold up the steps of others."""
+        if saga.metadata.get("awaits_provider") is None or saga.now >= _deadline(saga):
+            return False
+        with platform.database.glance() as tx:
+            provider = tx.row("provider_find", key=str(saga.uuid("provider_id")))
+        return provider is not None and provider.status == ProviderStatus.UNHEALTHY
 
     def _start(self, platform: Platform, saga: Saga, provider: Provider) -> str:
         """Have it made. What no provider should raise is tried again, as after a crash, as long as provisioning may take."""
@@ -266,7 +276,7 @@ class CreateInfrastructure(ExternalStep):
                 resource_id=answer.output["resource_id"],
             )
             return
-        provider_id, missing = saga.uuid("provider_id"), answer.metadata["awaits_image"]
+        provider_id, missing = saga.uuid("provider_id"), answer.metadata.get("awaits_image")
         if missing is not None:
             tx.after_commit(
                 lambda: platform.courier.pull(provider_id, missing)

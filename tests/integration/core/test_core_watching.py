@@ -405,6 +405,33 @@ def test_a_provider_that_does_not_answer_costs_a_job_no_retry(core: Core, place:
     assert place.starts == [core.job(job_id).worker_id]
 
 
+def test_a_provider_that_is_known_to_be_away_is_not_asked_by_every_job_that_waits_for_it(
+    core: Core, place: WatchingPlace
+) -> None:
+    # given a Docker that hangs: each question costs half a minute of a thread that serves all
+    asked: list[object] = []
+
+    def hangs(request: object) -> None:
+        asked.append(request)
+        raise ProviderError(failure("ERR_5006"), transient=True)
+
+    place.on_start = hangs
+    job_id = core.submit("here")
+    core.drain()
+    core.sql("UPDATE provider_configs SET status = 'UNHEALTHY'")
+
+    # when its turn comes again and again
+    for _ in range(5):
+        nudge(core)
+
+    # then it is asked when it is well
+    assert len(asked) == 1
+    place.on_start = lambda request: None
+    core.sql("UPDATE provider_configs SET status = 'ACTIVE'")
+    nudge(core)
+    assert place.starts == [core.job(job_id).worker_id]
+
+
 def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, place: WatchingPlace) -> None:
     # given a Docker whose containerd is just being restarted
     def breaks(request: object) -> None:
