@@ -284,9 +284,10 @@ def test_a_clock_behind_the_databases_cuts_no_workers_time_to_connect(
         def now(cls, tz: Any = None) -> Any:
             return real.datetime.now(tz) - real.timedelta(hours=1)
 
-    from hodei.sagas import provisioning
+    from hodei.sagas import infrastructure, provisioning
 
-    monkeypatch.setattr(provisioning, "datetime", Behind)
+    for module in (provisioning, infrastructure):
+        monkeypatch.setattr(module, "datetime", Behind)
     core.provider("here")
 
     # when
