@@ -243,12 +243,16 @@ def test_what_must_hold_before_a_commit_holds(newcomer: Person) -> None:
     ],
 )
 def test_a_selection_of_tests_is_run(
-    newcomer: Person, recipe: str, selection: list[str], passed: int, real_cluster: dict[str, str]
+    newcomer: Person,
+    recipe: str,
+    selection: list[str],
+    passed: int,
+    real_cluster: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    # when
-    done = newcomer.just(
-        recipe, "-q", "-p", "no:cacheprovider", *selection, env=real_cluster, timeout_s=TEST_S
-    )
+    # when, in a place where no other run of pytest tidies up meanwhile
+    env = {**real_cluster, "PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    done = newcomer.just(recipe, "-q", "-p", "no:cacheprovider", *selection, env=env, timeout_s=TEST_S)
 
     # then
     assert done.returncode == 0, done.stdout[-3000:]
