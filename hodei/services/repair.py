@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -36,6 +38,10 @@ OVER = (ResourceState.EXITED, ResourceState.GONE)
 Views = dict[UUID, ResourceView]
 CONTROLLER_DEAD_AFTER_S = 12.0
 """Its presence is renewed every 5 s: after two that were missed its messages are taken for lost."""
+DESTROYED_AT_ONCE = 4
+DESTROYS_FOR_S = 10.0
+"""How long a turn begins with one more worker: as long as the clock that turns holds the loop for sure. The last ones may take
+as long as a provider may, and the turn is still far from ``step_limit``."""
 ACTOR = "clock"
 
 
@@ -259,10 +265,40 @@ def _lost(platform: Platform, worker: Row, view: ResourceView) -> int:
 
 
 def destroy_workers(platform: Platform) -> int:
-    """Destroy the workers that are still TERMINATING: their message got lost, or their provider was away."""
+    """Destroy the workers that are still TERMINATING: their message got lost, or their provider was away.
+
+    A few at a time, so that a provider that is slow about one holds up few; what a turn does not reach comes in the next.
+    """
     with platform.database.begin() as tx:
-        due = tx.rows("workers_to_destroy", limit=BATCH)
-    return sum(workers.destroy(platform, worker.id) for worker in due)
+        due = [row.id for row in tx.rows("workers_to_destroy", limit=BATCH)]
+    waiting = iter(due)
+    until = time.monotonic() + DESTROYS_FOR_S
+    done: list[bool] = []
+
+    def destroy_some() -> None:
+        while time.monotonic() < until and (worker_id := next(waiting, None)) is not None:
+            done.append(_destroy(platform, worker_id))
+
+    # No pool: a clock that is told to stop would wait for the threads of one.
+    threads = [
+        threading.Thread(target=destroy_some, name="destroy", daemon=True)
+        for _ in range(min(DESTROYED_AT_ONCE, len(due)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done)
+
+
+def _destroy(platform: Platform, worker_id: UUID) -> bool:
+    try:
+        return workers.destroy(platform, worker_id)
+    except HodeiError as error:
+        log.warning("worker.not_destroyed", worker_id=str(worker_id), reason=error.message)
+    except Exception:
+        log.exception("worker.not_destroyed", worker_id=str(worker_id))
+    return False
 
 
 def check_providers(platform: Platform) -> int:

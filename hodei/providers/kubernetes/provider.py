@@ -214,8 +214,8 @@ class KubernetesProvider:
 
         A grace of 0 is :data:`QUICKEST_END_S`, the quickest end that is confirmed. A pod whose node does not confirm is
         removed by force only when the node's object is gone, or shows the node not ready for longer than a worker's lease
-        lasts: by then its agent has killed the job by its own clock. Otherwise this raises ERR_3010 or ERR_5006, and may
-        be asked again.
+        lasts: by then its agent has killed the job by its own clock. Otherwise this raises ERR_3010, as soon as the node is
+        seen not to answer, or ERR_5006 after :data:`REMOVAL_S`; what was deleted stays so, and may be asked again.
         """
         self._remove(worker_id, max(QUICKEST_END_S, math.ceil(grace_s)), force_after_s=None)
 
@@ -244,6 +244,8 @@ class KubernetesProvider:
                 self._nodes.confirms_loss(found)
             ):
                 self._delete(name, uid=uid, grace=0)
+            elif force_after_s is None and self._is_lost(found):
+                raise self._stays(found)  # the kubelet cannot hear of it before its node is back
             if forget:
                 self._tokens.forget(worker_id)
                 forget = False
@@ -312,6 +314,9 @@ class KubernetesProvider:
 
     def _about(self, error: ApiError, what: str) -> ProviderError:
         return error.about(what, self.place.namespace)
+
+    def _is_lost(self, found: dict[str, Any]) -> bool:
+        return view.from_pod(UUID(int=0), found, now=self.api.now()).state is ResourceState.LOST
 
     def _stays(self, found: dict[str, Any]) -> ProviderError:
         seen = view.from_pod(UUID(int=0), found, now=self.api.now())

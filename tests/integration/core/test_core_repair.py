@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 from uuid import UUID
 
 import pytest
-from support.core import Core, failure, open_the_door, result
+from support.core import Core, TestPlace, failure, open_the_door, result
 
+from hodei.errors import DatabaseUnavailable
+from hodei.ports import Platform
 from hodei.providers.contract import ProviderError, ResourceState, ResourceView
-from hodei.services import agents, cleanup, dispatch, repair
+from hodei.services import agents, cleanup, dispatch, repair, workers
 
 
 def lose_messages(core: Core) -> None:
@@ -432,6 +435,79 @@ def test_a_provider_with_a_fault_of_its_own_keeps_no_worker_of_another_from_its_
     # when
     core.sql("UPDATE workers SET destroy_after = clock_timestamp() - interval '1 s' WHERE id = :id", id=first)
     core.sql("UPDATE workers SET destroy_after = clock_timestamp() WHERE id = :id", id=second)
+
+    # then
+    assert repair.destroy_workers(core.platform) == 1
+    assert (core.worker(first).state, core.worker(second).state) == ("TERMINATING", "TERMINATED")
+
+
+def two_to_destroy(core: Core) -> tuple[TestPlace, list[UUID]]:
+    """Two workers that could not be destroyed so far, and are due again."""
+    place = core.places.get(core.provider("here"))
+    place.on_stop = fault
+    ended = []
+    for _ in range(2):
+        _, worker_id = core.to_running_worker("here")
+        core.perform(worker_id)
+        core.drain()
+        ended.append(worker_id)
+    core.sql("UPDATE workers SET destroy_after = clock_timestamp() WHERE state = 'TERMINATING'")
+    return place, ended
+
+
+def test_a_worker_that_takes_long_to_destroy_holds_up_no_other(core: Core) -> None:
+    # given
+    place, ended = two_to_destroy(core)
+    both = threading.Barrier(2, timeout=10)
+
+    def only_while_the_other_is(worker_id: UUID) -> None:
+        both.wait()
+
+    # when
+    place.on_stop = only_while_the_other_is
+
+    # then
+    assert repair.destroy_workers(core.platform) == 2
+    assert {core.worker(worker_id).state for worker_id in ended} == {"TERMINATED"}
+
+
+def test_a_turn_that_took_long_enough_leaves_the_rest_to_the_next(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    place, _ = two_to_destroy(core)
+    over = threading.Event()
+    monkeypatch.setattr(repair, "DESTROYED_AT_ONCE", 1)
+    monkeypatch.setattr(repair, "DESTROYS_FOR_S", 0.5)
+
+    def longer_than_the_turn(worker_id: UUID) -> None:
+        over.wait(1.0)
+
+    # when
+    place.on_stop = longer_than_the_turn
+    assert repair.destroy_workers(core.platform) == 1
+    over.set()
+
+    # then
+    assert repair.destroy_workers(core.platform) == 1
+    assert repair.destroy_workers(core.platform) == 0
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable("It is away."), ValueError("a fault of our own")])
+def test_one_worker_that_cannot_be_destroyed_keeps_no_other_from_its_end(
+    core: Core, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    # given
+    place, (first, second) = two_to_destroy(core)
+    place.on_stop = lambda worker_id: None
+    destroy = workers.destroy
+
+    def destroy_second(platform: Platform, worker_id: UUID) -> bool:
+        if worker_id == first:
+            raise error
+        return destroy(platform, worker_id)
+
+    monkeypatch.setattr(workers, "destroy", destroy_second)
 
     # then
     assert repair.destroy_workers(core.platform) == 1

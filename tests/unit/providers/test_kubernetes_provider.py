@@ -55,8 +55,12 @@ def open_provider(folder: Path, url: str, **settings: Any) -> KubernetesProvider
 class Cluster:
     """A pod that is being deleted and does not go, on a node that may be looked at or not."""
 
-    def __init__(self, node: Answer, *, deleted_s: float = 60.0, started: bool = True) -> None:
+    def __init__(
+        self, node: Answer, *, deleted_s: float = 60.0, started: bool = True, marked: bool = False
+    ) -> None:
         self.node = node
+        self.conditions = {"Ready": "False", "ContainersReady": "True"} if marked else {}
+        self.looks = 0
         self.state = {"running": {}} if started else {"waiting": {"reason": "ContainerCreating"}}
         self.deleted: list[str] = []
         self.forced = False
@@ -85,7 +89,12 @@ class Cluster:
             return refuses(404, "NotFound")
         labels = {pod.MANAGED: "true", pod.WORKER_ID: str(WORKER)}
         metadata = {"name": NAME, "uid": "u1", "labels": labels, "deletionTimestamp": ago(self.deleted_s)}
-        status = {"phase": "Running", "containerStatuses": [{"name": "worker", "state": self.state}]}
+        self.looks += 1
+        status = {
+            "phase": "Running",
+            "containerStatuses": [{"name": "worker", "state": self.state}],
+            "conditions": [{"type": kind, "status": value} for kind, value in self.conditions.items()],
+        }
         return says({"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
 
 
@@ -138,6 +147,23 @@ def test_any_other_pod_is_left_to_its_kubelet_and_asked_about_again(
     assert caught.value.transient
     assert caught.value.failure.code == ("ERR_3010" if deleted_s > 15 else "ERR_5006")
     assert "node-1" in caught.value.failure.message
+
+
+@pytest.mark.parametrize(
+    ("deleted_s", "marked"), [(60.0, False), (-1.0, True)], ids=["overdue", "marked by the cluster"]
+)
+def test_nobody_waits_for_a_node_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted_s: float, *, marked: bool
+) -> None:
+    monkeypatch.setattr(provider, "REMOVAL_S", 5.0)
+    cluster = Cluster(node_since(20), deleted_s=deleted_s, marked=marked)
+    with scripted(cluster) as server:
+        with pytest.raises(ProviderError) as caught:
+            open_provider(tmp_path, server.url).stop(WORKER)
+
+    assert (caught.value.failure.code, caught.value.transient) == ("ERR_3010", True)
+    assert cluster.deleted == ["pods", "secrets"] and cluster.graces == [1], "its deletion stands"
+    assert cluster.looks == 2, "before it was deleted, and after"
 
 
 def test_a_worker_that_never_came_up_is_not_waited_for_while_its_image_is_pulled(
