@@ -225,7 +225,12 @@ def _before_the_worker(pod: dict[str, Any]) -> Failure | None:
 def _not_running(
     pod: dict[str, Any], now: datetime, said: Said | None, unschedulable_s: float | None
 ) -> tuple[Failure | None, Failure | None]:
-    """The failure of a pod that will not run, and what one that may still run waits for."""
+    """The failure of a pod that will not run, and what one that may still run waits for.
+
+    The kubelet starts nothing of a pod that is being deleted, and what it says of the containers then may come from that.
+    """
+    if pod["metadata"].get("deletionTimestamp"):
+        return last_words(pod), None
     for status in _statuses(pod):
         waiting = _state(status).get("waiting") or {}
         reason, message = waiting.get("reason") or "", " ".join((waiting.get("message") or "").split())

@@ -119,6 +119,31 @@ def test_a_worker_that_is_being_ended_by_others_runs_still_and_says_why(
     assert (found.state, found.failure.code) == (ResourceState.RUNNING, code)
 
 
+@pytest.mark.parametrize(
+    ("conditions", "code"),
+    [
+        ({}, "ERR_2006"),
+        ({"DisruptionTarget": {"status": "True", "reason": "PreemptionByScheduler"}}, "ERR_3009"),
+        ({"DisruptionTarget": {"status": "True", "reason": "DeletionByTaintManager"}}, "ERR_3010"),
+    ],
+)
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        waiting("ContainerCreating"),
+        waiting("CreateContainerError", "context canceled"),
+    ],
+    ids=["nothing yet", "being made", "cut short"],
+)
+def test_a_worker_that_others_end_before_it_ever_ran_comes_up_no_more_and_says_why(
+    state: dict[str, Any] | None, conditions: dict[str, Any], code: str
+) -> None:
+    found = seen(a_pod(state=state, conditions=conditions, deleted_s=-20))
+
+    assert (found.state, found.failure.code, found.waiting) == (ResourceState.STARTING, code, None)
+
+
 def test_the_container_is_believed_before_the_phase() -> None:
     found = seen(a_pod("Pending", terminated(3)))
 
