@@ -30,8 +30,23 @@ _OF_RIGHTS = re.compile(r"\bcannot [a-z]+ resource\b")
 """The words of a refusal for want of rights. Anything else that is forbidden was refused by an admission rule."""
 
 _OF_A_LIMIT_RANGE = re.compile(r"((maximum|minimum) .* usage|max limit to request ratio) per (container|pod)")
-_LATER = ("pull qps exceeded",)
-"""The kubelet pulls too many images at the moment, and has not even asked for this one."""
+_RUNTIME_AWAY = ("error reading from server: eof", "transport is closing", "dial unix")
+"""The node's runtime, which the kubelet reaches over a socket, is being restarted: nothing about an image or a container."""
+
+_LATER = ("pull qps exceeded", *_RUNTIME_AWAY)
+"""The kubelet pulls too many images at the moment, or nobody does, and this one has not even been asked for."""
+
+_PASSING = (
+    "failed to sync",
+    "timed out",
+    "deadline exceeded",
+    "deadlineexceeded",
+    "is reserved for",
+    "code = unavailable",
+    "connection refused",
+    *_RUNTIME_AWAY,
+)
+"""Words of troubles with a container in which the kubelet soon tries again with success."""
 
 
 def refused(status: int, reason: str, words: str, *, namespace: str, what: str) -> Failure:
@@ -134,6 +149,11 @@ def is_pulled_later(words: str) -> bool:
     return _has(words.lower(), _LATER)
 
 
+def is_passing(words: str) -> bool:
+    """Whether what keeps a container from its start is the node's trouble, and soon over."""
+    return _has(words.lower(), _PASSING)
+
+
 def image_failed(words: str, *, image: str) -> Failure:
     """The kubelet cannot get the image; ``words`` are its own, and the registry's in them.
 
@@ -169,6 +189,8 @@ def image_failed(words: str, *, image: str) -> Failure:
 def container_failed(reason: str, words: str, *, image: str) -> Failure:
     """The kubelet or the runtime cannot make or start a container; ``words`` are theirs."""
     text = words.lower()
+    if is_passing(words):
+        return Failure(code="ERR_3007", message=f"The node could not start the container ({reason}): {words}")
     if "launch.sh" in text or "/bin/sh" in text or (_has(text, _NO_SHELL) and "exec" in text):
         return Failure(
             code="ERR_1010",

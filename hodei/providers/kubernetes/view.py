@@ -23,9 +23,6 @@ _IMAGE = frozenset(
      "RegistryUnavailable", "SignatureValidationFailed"}
 )  # fmt: skip
 _NEVER_STARTS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
-_PASSING = ("failed to sync", "timed out", "deadline exceeded", "is reserved for")
-"""Words of troubles in which the kubelet soon tries again with success."""
-
 _SCHEDULER_TRIES_AGAIN = "SchedulerError"
 """A mishap of the scheduler's own (a write that crossed another, a plug-in that failed): nothing about the pod."""
 
@@ -237,11 +234,9 @@ def _not_running(
         if reason in _IMAGE:
             words = message if _has_cause(message) or said is None else said.message
             return _image_failed(words or reason, _image(pod, status["name"]))
+        if failures.is_passing(message):
+            return None, Failure(code="ERR_3007", message=f"The kubelet tries again to start it: {message}")
         if reason in _NEVER_STARTS:
-            if any(word in message.lower() for word in _PASSING):
-                return None, Failure(
-                    code="ERR_3007", message=f"The kubelet tries again to start it: {message}"
-                )
             return failures.container_failed(reason, message, image=_image(pod, status["name"])), None
     scheduled = _condition(pod, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False":

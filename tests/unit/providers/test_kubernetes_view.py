@@ -20,6 +20,14 @@ REGISTRY = (
     "dial tcp: lookup registry-1.docker.io on 10.255.255.53:53: no such host"
 )
 SCHEDULER = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found."
+RUNTIME_AWAY = [
+    "rpc error: code = Unavailable desc = error reading from server: EOF",
+    'rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: '
+    'dial unix /run/containerd/containerd.sock: connect: connection refused"',
+    "failed to start shim: connection refused",
+    "rpc error: code = Canceled desc = grpc: the client connection is closing: transport is closing",
+    "rpc error: code = DeadlineExceeded desc = stream terminated",
+]
 
 
 PULL_FAILED = view.Said(reason="Failed", message=f'Failed to pull image "no-such:1": {REGISTRY}')
@@ -201,17 +209,37 @@ def test_a_back_off_that_names_no_cause_is_explained_by_an_event() -> None:
     assert not view.lacks_words(a_pod(state=waiting("ErrImagePull", REGISTRY)))
 
 
-def test_what_the_kubelet_mends_by_itself_is_waited_for() -> None:
-    found = seen(a_pod(state=waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")))
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("CreateContainerConfigError", "failed to sync secret cache: timed out"),
+        *(
+            (reason, message)
+            for reason in ("CreateContainerError", "RunContainerError", "CreatePodSandboxError")
+            for message in RUNTIME_AWAY
+        ),
+    ],
+)
+def test_what_the_kubelet_mends_by_itself_is_waited_for(reason: str, message: str) -> None:
+    found = seen(a_pod(state=waiting(reason, message)))
 
     assert found.failure is None
     assert found.waiting.code == "ERR_3007" and "tries again" in found.waiting.message
+
+
+@pytest.mark.parametrize("message", RUNTIME_AWAY)
+def test_a_container_that_ended_because_its_nodes_runtime_was_away_is_not_the_users_mistake(
+    message: str,
+) -> None:
+    assert seen(a_pod("Failed", terminated(128, "StartError", message))).failure.code == "ERR_3007"
 
 
 @pytest.mark.parametrize(
     ("pod", "said"),
     [
         (a_pod(state=waiting("ErrImagePull", "pull QPS exceeded")), None),
+        (a_pod(state=waiting("ErrImagePull", RUNTIME_AWAY[0])), None),
+        (a_pod(state=waiting("ImageInspectError", RUNTIME_AWAY[1])), None),
         (
             a_pod(
                 state=waiting(
@@ -226,13 +254,13 @@ def test_what_the_kubelet_mends_by_itself_is_waited_for() -> None:
         ),
     ],
 )
-def test_a_kubelet_that_pulls_too_much_at_the_moment_is_waited_for(
+def test_a_kubelet_that_cannot_pull_at_the_moment_is_waited_for(
     pod: dict[str, Any], said: view.Said | None
 ) -> None:
     found = seen(pod, said=said)
 
     assert found.failure is None
-    assert found.waiting.code == "ERR_3007" and "QPS" in found.waiting.message
+    assert found.waiting.code == "ERR_3007" and "pulls no-such:1 later" in found.waiting.message
 
 
 def test_a_mishap_of_the_schedulers_own_is_no_reason_to_fail() -> None:
