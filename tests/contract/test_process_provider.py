@@ -122,6 +122,16 @@ def test_a_process_that_was_started_but_not_noted_is_found_again(place: ProcessP
     assert provider.start(request) == resource_id
 
 
+def test_a_process_whose_record_was_damaged_is_found_again(place: ProcessPlace) -> None:
+    provider = place.open()
+    request = place.request()
+    resource_id = provider.start(request)
+    (Folders(place.folder).of(place.deployment, request.worker_id).path / "worker.json").write_bytes(b"")
+
+    assert provider.inspect(request.worker_id).state is ResourceState.RUNNING
+    assert provider.start(request) == resource_id
+
+
 def test_workers_are_ended_also_where_the_kernel_has_no_pidfd_open(
     place: ProcessPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

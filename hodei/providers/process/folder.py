@@ -11,8 +11,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +21,14 @@ from hodei.domain.causes import Failure
 from hodei.providers.contract import ProviderError
 from hodei.providers.process.proc import Process
 
+_UNREADABLE = (
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+    ValueError,
+    TypeError,
+)
 _DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -64,10 +70,11 @@ class Folder:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> Record | None:
-        """The record; None when there is none yet, or none that can be read: a host that crashed may leave an empty one."""
+        """The record; None when there is none yet, or none that can be read: a host that crashed may leave an
+        empty one, and a job may close the folder."""
         try:
             return Record(**json.loads((self.path / "worker.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        except _UNREADABLE:
             return None
 
     def write(self, record: Record) -> None:
@@ -83,21 +90,6 @@ class Folder:
             return int(self.exit_file.read_text())
         except (OSError, ValueError):
             return None
-
-    def remove(self) -> None:
-        """Remove it with all that the job made, also what it made unwritable. Raises ProviderError
-        (ERR_5008)."""
-        for _ in range(3):
-            if not self.path.exists():
-                return
-            _unlock(self.path)
-            shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.exists():
-            raise ProviderError(
-                Failure(
-                    code="ERR_5008", message=f"The folder {self.path} cannot be removed; remove it by hand."
-                )
-            )
 
 
 class Folders:
@@ -143,12 +135,3 @@ def _is_id(name: str) -> bool:
         return str(UUID(name)) == name
     except ValueError:
         return False
-
-
-def _unlock(folder: Path) -> None:
-    """Give ourselves back the folders that the job closed."""
-    for path, names, _ in os.walk(folder):
-        for name in ("", *names):
-            one = Path(path, name) if name else Path(path)
-            if not one.is_symlink():
-                one.chmod(stat.S_IRWXU)

@@ -22,7 +22,7 @@ from hodei.providers.contract import (
     WorkerRequest,
 )
 from hodei.providers.exits import agent_exit
-from hodei.providers.process import agent, proc, tree
+from hodei.providers.process import agent, proc, remains, tree
 from hodei.providers.process.cgroup import Cgroups
 from hodei.providers.process.config import ProcessConfig
 from hodei.providers.process.folder import Folder, Folders, Record
@@ -77,16 +77,16 @@ class ProcessProvider:
     def _started(
         self, folder: Folder, request: WorkerRequest, hidden: Sequence[Path], *, limited: bool
     ) -> int:
+        is_new = not folder.path.exists()
         folder.make()
         record = folder.read()
+        if record is not None and record.pid is not None:
+            return record.pid
         if record is None:
             record = self._new_record(request, limited=limited)
             folder.write(record)
-            return self._complete(folder, record, self._spawn(folder, request, hidden))
-        if record.pid is not None:
-            return record.pid
-        found = tree.find_agent(folder) or self._spawn(folder, request, hidden)
-        return self._complete(folder, record, found)
+        found = None if is_new else tree.find_agent(folder)
+        return self._complete(folder, record, found or self._spawn(folder, request, hidden))
 
     def prepare(self, image: str) -> None:
         """Nothing: processes have no images."""
@@ -98,18 +98,30 @@ class ProcessProvider:
         return self._view(folder)
 
     def stop(self, worker_id: UUID, *, grace_s: float = 0.0) -> None:
-        """End all processes of the worker and remove its folder."""
+        """End all processes of the worker and remove its folder; what cannot be removed of that is said in the log, and
+        holds up nothing. Raises ProviderError (ERR_5006, ERR_5008)."""
         folder = self._folders.find(worker_id)
-        if folder is None:
-            self._remove_group(worker_id)
-            return
+        left = None if folder is None else self._ended(folder, grace_s=grace_s)
+        self._remove_group(worker_id)
+        if left is not None:
+            remains.remove(left)
+        for other in remains.abandoned(self._folders.root):
+            remains.remove(other)
+
+    def _ended(self, folder: Folder, *, grace_s: float) -> Path | None:
+        """Where the folder is that was this worker's; None when another process was faster."""
         deployment = folder.path.parent.name
         with self._folders.locked(deployment):  # not while a start is half-way
             found = self._process(folder, folder.read())
         tree.end(folder, found, self._groups(), grace_s=grace_s)
         with self._folders.locked(deployment):
-            folder.remove()
-        self._remove_group(worker_id)
+            try:
+                return remains.put_aside(folder.path)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                message = f"The folder {folder.path} cannot be moved ({error.strerror}); remove it by hand."
+                raise ProviderError(Failure(code="ERR_5008", message=message)) from error
 
     def list_workers(self, deployment: str) -> list[ResourceView]:
         views = (self._view(folder) for folder in self._folders.in_deployment(deployment))
@@ -166,17 +178,17 @@ class ProcessProvider:
                 groups.add(name, pid)  # long before the agent starts anything
         except OSError as error:
             tree.end(folder, None, groups, grace_s=0)
-            folder.remove()
             self._remove_group(folder.worker_id)
+            remains.remove(remains.put_aside(folder.path))
             raise _not_started(error) from error
         seen = proc.look(pid)
         return seen.process if seen else Process(pid, 0)
 
     def _process(self, folder: Folder, record: Record | None) -> Process | None:
         """The worker's agent, None when it was never started or ended before the last boot."""
-        if record is None or record.boot_id != proc.boot_id():
-            return None
-        return record.process or tree.find_agent(folder)
+        if record is None or record.process is None:
+            return tree.find_agent(folder)
+        return record.process if record.boot_id == proc.boot_id() else None
 
     def _view(self, folder: Folder) -> ResourceView:
         record = folder.read()
