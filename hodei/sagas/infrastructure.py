@@ -84,7 +84,7 @@ class CreateInfrastructure(ExternalStep):
         provider_id, image = saga.uuid("provider_id"), saga.metadata.get("image")
         began = time.monotonic()
         if self._is_known_to_be_away(platform, saga):
-            return Wait(until=min(deadline(saga), saga.now + ASK_AGAIN))
+            return Wait(until=min(deadline(saga), saga.now + ASK_AGAIN), metadata={"breaks_since": None})
         platform.providers.refresh()  # a worker is made as its provider is now, whoever changed it a moment ago
         try:
             with as_provider_errors():
@@ -101,10 +101,14 @@ class CreateInfrastructure(ExternalStep):
         return Done(output={"resource_id": resource_id, "image": image, "created_at": created_at.isoformat()})
 
     def _is_known_to_be_away(self, platform: Platform, saga: Saga) -> bool:
-        """It did not answer us, and its health says the same: asking it once more would only hold up the steps of others."""
+        """It did not answer us, and its health says the same: asking it once more would only hold up the steps of others.
+
+        Raises StepCut when nobody wants the worker any more.
+        """
         if saga.metadata.get("awaits_provider") is None or saga.now >= deadline(saga):
             return False
-        with platform.database.glance() as tx:
+        with platform.database.begin() as tx:
+            check_wanted(tx, saga)
             provider = tx.row("provider_find", key=str(saga.uuid("provider_id")))
         return provider is not None and provider.status == ProviderStatus.UNHEALTHY
 
@@ -151,14 +155,15 @@ class CreateInfrastructure(ExternalStep):
 
     def _await_provider(self, saga: Saga, error: ProviderError) -> Wait:
         """What passes is waited for, as long as provisioning may take. Raises StepFailed for what does not, and then."""
-        latest = deadline(saga)
+        latest, since = deadline(saga), None
         if error.failure.code == BREAKS:
-            latest = min(latest, started_at(saga) + BREAKS_FOR)
+            since = saga.metadata.get("breaks_since") or saga.now.isoformat()
+            latest = min(latest, datetime.fromisoformat(since) + BREAKS_FOR)
         elif error.failure.code not in PASSING:
             latest = saga.now
         if not error.transient or saga.now >= latest:
             raise StepFailed(error.failure) from error
-        awaited = {"awaits_provider": error.failure.message, "awaits_image": None}
+        awaited = {"awaits_provider": error.failure.message, "awaits_image": None, "breaks_since": since}
         return Wait(until=min(latest, saga.now + ASK_AGAIN), metadata=awaited)
 
     def _await_image(self, platform: Platform, saga: Saga, missing: ImageMissing) -> Wait:
@@ -177,7 +182,10 @@ class CreateInfrastructure(ExternalStep):
                 Failure(code="ERR_3005", message=f"The image {missing.image} was not there in time.")
             )
         until = min(deadline(saga), saga.now + LOOK_AGAIN)
-        return Wait(until=until, metadata={"awaits_image": missing.image, "awaits_provider": None})
+        return Wait(
+            until=until,
+            metadata={"awaits_image": missing.image, "awaits_provider": None, "breaks_since": None},
+        )
 
     def record(self, platform: Platform, tx: Transaction, saga: Saga, answer: Done | Wait) -> None:
         if isinstance(answer, Done):

@@ -18,6 +18,7 @@ from hodei.sagas.release import give_up_worker, has_registered_since
 from hodei.sagas.settle import end_attempt, export_attempt_log, settle_attempt
 from hodei.sagas.silence import blamed_silence_s
 from hodei.sagas.steps import Done, ExternalStep, Saga, SagaType, Step, Wait
+from hodei.settings import Settings
 from hodei.storage.transaction import Row, Transaction
 
 LOOK_AGAIN_S = 5.0
@@ -33,6 +34,12 @@ def _facts(tx: Transaction, saga: Saga) -> tuple[Row, Row] | None:
     if job.state != JobState.RUNNING or job.attempts != attempt or execution.state not in EXECUTION_LIVE:
         return None
     return execution, job
+
+
+def silence_limit_s(settings: Settings, kind: str) -> float:
+    """How long an agent must have been silent before the clock ends its job in its place. How long a job has run is known without
+    it; what it writes while its line is cut is not, so an idle one is waited for as long as its worker is."""
+    return settings.worker_give_up_after if kind == "idle" else settings.worker_lost_after
 
 
 OVERTAKEN = Done(output={"overtaken": True})
@@ -51,7 +58,8 @@ class ValidateTimeout(Step):
         if facts is None:
             return OVERTAKEN
         worker = tx.row("worker_silence", id=saga.uuid("worker_id"))
-        silent = worker is None or blamed_silence_s(tx, worker) >= platform.settings.worker_lost_after
+        limit_s = silence_limit_s(platform.settings, saga.metadata["kind"])
+        silent = worker is None or blamed_silence_s(tx, worker) >= limit_s
         if not silent and not has_registered_since(worker, facts[0]):
             return OVERTAKEN  # it is back with its job, or could not be: it ends its job itself
         return Done(output={"kind": saga.metadata["kind"]})

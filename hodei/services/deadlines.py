@@ -5,6 +5,7 @@ from __future__ import annotations
 from hodei.domain.ids import saga_id
 from hodei.ports import Platform
 from hodei.sagas.registry import engine
+from hodei.sagas.timeout import silence_limit_s
 
 MARGIN_S = 15.0
 """How long after time-out and grace an agent may take to bring its result."""
@@ -23,7 +24,8 @@ def start_timeouts(platform: Platform) -> int:
         overdue = tx.rows(
             "executions_past_their_time",
             margin_s=MARGIN_S,
-            silent_s=platform.settings.worker_lost_after,
+            run_silent_s=silence_limit_s(platform.settings, "run"),
+            idle_silent_s=silence_limit_s(platform.settings, "idle"),
             reachable_since=since,
             limit=BATCH,
         )

@@ -94,7 +94,7 @@ def dispatch(platform: Platform) -> int:
 def end_overdue_jobs(platform: Platform) -> int:
     """End the jobs that waited in the queue longer than they may."""
     with platform.database.begin() as tx:
-        overdue = tx.rows("job_queue_overdue", limit=BATCH)
+        overdue = tx.rows("job_queue_overdue", limit=BATCH, lease_s=platform.settings.lease_over_s)
         for row in overdue:
             job = tx.row("job_lock", id=row.id)
             if job is None:

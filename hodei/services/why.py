@@ -11,16 +11,18 @@ from hodei.domain.self_hosted import SELF_HOSTED
 from hodei.domain.states import JobState
 from hodei.errors import NotFound
 from hodei.ports import Platform
-from hodei.sagas.cancellation import (
-    kill_at,
-    lease_counts_at,
-)
+from hodei.sagas.cancellation import kill_at, lease_counts_at
 from hodei.services import self_hosted
 from hodei.services.dispatch import TAKES_WORK, takes_auto
 from hodei.services.pipelines import why as pipelines_why
 from hodei.services.schedules import why
 from hodei.services.submit import missing_labels
 from hodei.storage.transaction import Row, Transaction
+
+WAIT_FOR_ONE_MOMENT = ("PublishProvisionedEvent", "ExecuteJob")
+"""Steps that wait until a moment at which they fail; the others look again and again."""
+FOR_EVER = timedelta(days=365)
+"""Who waits longer waits for a fact alone."""
 
 
 def explain(platform: Platform, job_id: UUID) -> dict[str, Any]:
@@ -59,9 +61,7 @@ def _words(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str
         return _pending(platform, tx, job)
     if state is JobState.SCHEDULED:
         return _scheduled(tx, job)
-    if state is JobState.ASSIGNED:
-        return "A worker has it and is starting it.", _sagas(tx, job)
-    return _running(platform, tx, job)
+    return _at_a_worker(platform, tx, job)
 
 
 def _has_ended(job: Row) -> bool:
@@ -210,32 +210,63 @@ def _sagas(tx: Transaction, job: Row) -> list[str]:
 
 
 def _saga_words(saga: Row) -> str:
-    waiting = f", until {saga.waiting_until:%H:%M:%S} UTC at the latest" if saga.waiting_until else ""
+    until = saga.waiting_until
+    if until is None or until > saga.now + FOR_EVER:
+        waiting = ""
+    elif saga.step in WAIT_FOR_ONE_MOMENT:
+        waiting = f", until {until:%H:%M:%S} UTC at the latest"
+    else:
+        waiting = f", looks again at {until:%H:%M:%S} UTC"
     return f"{saga.saga_type} is at {saga.step or 'its end'} ({saga.state}{waiting})."
 
 
-def _running(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
-    summary = f"It runs on worker {job.worker_id} ({job.provider_name})."
-    sagas = tx.rows("read_open_sagas_of_job", job_id=job.id)
-    lost = next((saga for saga in sagas if saga.saga_type == "RECOVERY"), None)
-    if lost is not None:
-        summary = (
-            f"Its worker {job.worker_id} ({job.provider_name}) is given up: {lost.metadata['error_message']} It is tried again, "
-            "as far as its retries reach, once nothing of that worker is left."
+def _at_a_worker(platform: Platform, tx: Transaction, job: Row) -> tuple[str, list[str]]:
+    place = f"worker {job.worker_id} ({job.provider_name})"
+    sagas = {saga.saga_type: saga for saga in tx.rows("read_open_sagas_of_job", job_id=job.id)}
+    details = [_saga_words(saga) for saga in sagas.values()]
+    if "RECOVERY" in sagas:
+        return (
+            f"Its {place} is given up: {sagas['RECOVERY'].metadata['error_message']} It is tried again, "
+            "as far as its retries reach, once nothing of that worker is left.",
+            details,
         )
-        return summary, [_saga_words(saga) for saga in sagas]
     worker = tx.row("worker_get", id=job.worker_id) if job.worker_id else None
+    if "TIMEOUT" in sagas:
+        return _out_of_its_time(platform, worker, place), details
+    running = job.state == JobState.RUNNING
+    summary = f"It runs on {place}." if running else "A worker has it and is starting it."
     if worker is None or worker.last_heartbeat is None:
-        return summary, []
+        return summary, [] if running else details
     silent_s = (tx.scalar("now") - worker.last_heartbeat).total_seconds()
-    settings = platform.settings
-    if silent_s > 2 * settings.heartbeat_interval:
-        summary = (
-            f"Its worker {job.worker_id} ({job.provider_name}) has been silent for {silent_s:.0f} s. After "
-            f"{settings.worker_lost_after:.0f} s the provider is asked; after {settings.worker_give_up_after:.0f} s "
-            "it is given up."
+    if silent_s > 2 * platform.settings.heartbeat_interval:
+        summary = _silent(platform, tx, worker, place, silent_s)
+    if running:
+        details = [f"The worker's last heartbeat was {silent_s:.0f} s ago."]
+    return summary, details
+
+
+def _out_of_its_time(platform: Platform, worker: Row | None, place: str) -> str:
+    """A TIMEOUT is open: the agent, who would have ended the job, is not heard."""
+    words = f"It ran out of its time, and its {place} is silent: it ends once nothing of that worker is left"
+    if worker is None or worker.last_heartbeat is None:
+        return f"{words}."
+    lease_ends = worker.last_heartbeat + timedelta(seconds=platform.settings.lease_over_s)
+    return f"{words}, or at {lease_ends:%H:%M:%S} UTC, when its agent has ended it by its own clock."
+
+
+def _silent(platform: Platform, tx: Transaction, worker: Row, place: str, silent_s: float) -> str:
+    settings, words = platform.settings, f"Its {place} has been silent for {silent_s:.0f} s."
+    if tx.scalar("reachable_since") is None:
+        return f"{words} No worker-manager is running, so it cannot be heard, and is not blamed: hodei serve worker-manager"
+    if worker.provider_type == SELF_HOSTED:
+        return (
+            f"{words} After {settings.worker_give_up_after:.0f} s it is given up, and the job is tried again once its agent has "
+            f"registered again, or after {settings.lease_over_s:.0f} s, when it has ended the job by its own clock."
         )
-    return summary, [f"The worker's last heartbeat was {silent_s:.0f} s ago."]
+    return (
+        f"{words} After {settings.worker_lost_after:.0f} s the provider is asked; after "
+        f"{settings.worker_give_up_after:.0f} s it is given up."
+    )
 
 
 def _ended(job: Row) -> str:

@@ -112,8 +112,8 @@ SELECT e.id, e.job_id, e.attempt, e.worker_id, x.kind,
                        + make_interval(secs => (j.spec #>> '{timeouts,idle_s}')::float8 + (j.spec ->> 'grace_s')::float8
                                                + :margin_s) < clock_timestamp() THEN 'idle' END AS kind) x
  WHERE e.state = 'running' AND e.reported_at IS NULL AND j.state = 'RUNNING' AND j.cancel_requested_at IS NULL
-   AND GREATEST(w.last_heartbeat, :reachable_since) < clock_timestamp() - make_interval(secs => :silent_s)
-   AND x.kind IS NOT NULL
+   AND GREATEST(w.last_heartbeat, :reachable_since)
+       < clock_timestamp() - make_interval(secs => CASE x.kind WHEN 'run' THEN :run_silent_s WHEN 'idle' THEN :idle_silent_s END)
    AND NOT EXISTS (SELECT FROM public.sagas s
                     WHERE s.correlation_id = e.job_id AND s.saga_type = 'TIMEOUT' AND s.completed_at IS NULL)
  LIMIT :limit;

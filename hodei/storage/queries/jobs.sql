@@ -92,10 +92,17 @@ SELECT id, spec, priority, attempts, tries, requested_provider, labels
    FOR UPDATE OF jobs SKIP LOCKED;
 
 -- name: job_queue_overdue
--- Jobs that waited longer than they may.
+-- Jobs that waited longer than they may. The wait between two attempts is none of theirs: neither the back-off, nor that for the
+-- end of the last attempt's worker (as in job_queue_head).
 SELECT id FROM public.jobs
  WHERE state = 'PENDING' AND NOT held
-   AND queued_at + make_interval(secs => COALESCE((spec #>> '{timeouts,queue_s}')::float8, 86400)) < clock_timestamp()
+   AND GREATEST(queued_at, due_at) + make_interval(secs => COALESCE((spec #>> '{timeouts,queue_s}')::float8, 86400))
+       < clock_timestamp()
+   AND NOT EXISTS (SELECT 1 FROM hodei.executions e JOIN public.workers w ON w.id = e.worker_id
+                    WHERE e.job_id = jobs.id AND e.attempt = jobs.attempts AND e.reported_at IS NULL
+                      AND e.accepted_at IS NOT NULL AND w.state <> 'TERMINATED'
+                      AND NOT (w.provider_type = 'self-hosted' AND COALESCE(w.registered_at >= e.created_at, false))
+                      AND w.last_heartbeat > clock_timestamp() - make_interval(secs => :lease_s))
  LIMIT :limit
    FOR UPDATE SKIP LOCKED;
 
@@ -109,12 +116,14 @@ UPDATE public.jobs SET cancel_requested_at = clock_timestamp()
  WHERE id = :id AND cancel_requested_at IS NULL AND state IN ('PENDING', 'SCHEDULED', 'ASSIGNED', 'RUNNING');
 
 -- name: job_set_pending_by_hand
--- A finished job is asked for again: a further attempt, with an infrastructure budget of its own, and no cancel.
+-- A finished job is asked for again: a further attempt, with an infrastructure budget of its own, and no cancel. One that waited for
+-- the runs before it of a schedule that is gone waits for nobody.
 UPDATE public.jobs
    SET state = 'PENDING', state_since = clock_timestamp(), queued_at = clock_timestamp(), due_at = clock_timestamp(),
        worker_id = NULL, selected_provider_id = NULL, started_at = NULL, completed_at = NULL, cancel_requested_at = NULL,
        exit_code = NULL, result = NULL, error_code = NULL, error_message = NULL, infra_retries = 0, tries = tries + 1,
-       max_attempts = GREATEST(max_attempts, attempts + 1)
+       max_attempts = GREATEST(max_attempts, attempts + 1),
+       held = held AND (schedule_id IS NULL OR EXISTS (SELECT FROM hodei.schedules s WHERE s.id = jobs.schedule_id))
  WHERE id = :id AND state IN ('FAILED', 'TIMEOUT', 'CANCELLED');
 
 -- name: job_delete

@@ -139,7 +139,7 @@ SELECT w.*, w.provider_id, p.name AS provider_name
  ORDER BY w.created_at DESC, w.id DESC LIMIT :limit;
 
 -- name: read_open_sagas_of_job
-SELECT s.id, s.saga_type, s.state, s.error_message, s.waiting_until, s.lease_owner, s.started_at, s.metadata,
+SELECT s.id, s.saga_type, s.state, s.error_message, s.waiting_until, s.lease_owner, s.started_at, s.metadata, clock_timestamp() AS now,
        (SELECT st.step_name FROM public.saga_steps st
          WHERE st.saga_id = s.id AND st.state IN ('IN_PROGRESS', 'COMPENSATING', 'PENDING') ORDER BY st.step_order LIMIT 1) AS step
   FROM public.sagas s

@@ -327,10 +327,23 @@ def test_a_row_without_a_heartbeat_is_no_capacity(core: Core) -> None:
     assert core.job(job_id).worker_id != silent
 
 
+def test_a_job_that_waits_for_its_next_try_does_not_wait_in_the_queue(core: Core) -> None:
+    job_id = core.submit(timeouts=Timeouts(queue_s=5.0))
+    core.sql(
+        "UPDATE jobs SET queued_at = clock_timestamp() - interval '60 s', due_at = clock_timestamp() - interval '4 s'"
+    )
+
+    assert repair.end_overdue_jobs(core.platform) == 0
+    core.sql("UPDATE jobs SET due_at = clock_timestamp() - interval '6 s'")
+    assert repair.end_overdue_jobs(core.platform) == 1
+    assert core.job(job_id).error_code == "ERR_1014"
+
+
 def test_a_job_that_waits_longer_than_it_may_ends_as_time_out(core: Core) -> None:
     # given
     job_id = core.submit(timeouts=Timeouts(queue_s=5.0))
     core.sql("UPDATE jobs SET queued_at = clock_timestamp() - interval '6 s' WHERE id = :id", id=job_id)
+    core.sql("UPDATE jobs SET due_at = queued_at")
 
     # when
     repair.end_overdue_jobs(core.platform)

@@ -139,6 +139,25 @@ def test_a_door_that_has_just_been_opened_counts_from_its_opening(core: Core) ->
     assert repair.watch_workers(core.platform) == 0
 
 
+def test_why_blames_no_worker_that_cannot_be_heard(core: Core) -> None:
+    job_id, worker_id, _ = running(core)
+    silence(core, worker_id, 60)
+    core.sql("DELETE FROM hodei.loops WHERE name LIKE 'door:%'")
+
+    assert "No worker-manager is running, so it cannot be heard" in explain(core.platform, job_id)["summary"]
+
+
+def test_why_says_that_a_worker_that_has_the_job_and_did_not_start_it_is_silent(core: Core) -> None:
+    core.provider("here")
+    job_id, worker_id = core.to_running_worker("here")
+    open_the_door(core)
+    assert "is starting it" in explain(core.platform, job_id)["summary"]
+    silence(core, worker_id, 60)
+
+    assert core.job(job_id).state == "ASSIGNED"
+    assert "has been silent for 60 s" in explain(core.platform, job_id)["summary"]
+
+
 def test_why_says_that_the_worker_was_lost_as_soon_as_that_is_known(core: Core) -> None:
     # given a worker whose container exited, and a recovery that nobody has got to yet
     job_id, worker_id, provider_id = running(core)
@@ -147,20 +166,15 @@ def test_why_says_that_the_worker_was_lost_as_soon_as_that_is_known(core: Core) 
     repair.watch_workers(core.platform)
 
     # then
-    said = explain(core.platform, job_id)
+    said, starts_until = explain(core.platform, job_id), core.sagas(job_id, "EXECUTION")[0].waiting_until
     assert (
         f"Its worker {worker_id} (here) is given up: The worker was lost: no sign of it for 60 s"
         in said["summary"]
     )
     assert said["details"] == [
-        f"EXECUTION is at ExecuteJob (IN_PROGRESS, until {waits(core, job_id)} UTC at the latest).",
+        f"EXECUTION is at ExecuteJob (IN_PROGRESS, until {starts_until:%H:%M:%S} UTC at the latest).",
         "RECOVERY is at CheckWorkerConnectivity (PENDING).",
     ]
-
-
-def waits(core: Core, job_id: UUID) -> str:
-    [row] = core.sagas(job_id, "EXECUTION")
-    return f"{row.waiting_until:%H:%M:%S}"
 
 
 def test_a_platform_that_was_away_before_it_could_act_blames_nobody_for_that_time(core: Core) -> None:

@@ -25,6 +25,7 @@ from hodei.errors import Conflict, InvalidInput, NotFound
 from hodei.services.delete import delete_job
 from hodei.services.execute import execute
 from hodei.services.idempotency import RequestKey
+from hodei.services.retry import retry_job
 from hodei.services.schedules.change import change_schedule, delete_schedule
 from hodei.services.schedules.create import NewSchedule, create_schedule, validate
 from hodei.services.schedules.fire import NO_COMMAND, NO_SECRETS, STILL_GOING, trigger_schedule
@@ -435,6 +436,20 @@ def test_deleting_a_schedule_leaves_its_jobs_and_cancels_those_that_wait(core: C
         assert isinstance(refused(asked), NotFound)
     end_job(core, going)
     assert tick(core) == 0
+
+
+def test_a_run_that_waited_and_is_asked_for_again_waits_for_no_schedule_that_is_gone(core: Core) -> None:
+    # given
+    schedule_id = schedule(core, definition(core), overlap=_overlap("queue"))
+    _, waiting = (trigger(core, schedule_id)["job_id"] for _ in range(2))
+    delete_schedule(core.platform, schedule_id, actor="test")
+    assert core.job(waiting).held
+
+    # when
+    retry_job(core.platform, waiting, actor="test")
+
+    # then
+    assert (core.job(waiting).state, core.job(waiting).held) == ("PENDING", False)
 
 
 def test_a_definition_that_a_schedule_fires_is_not_deleted_under_it(core: Core) -> None:

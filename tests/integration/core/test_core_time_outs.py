@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ from hodei.domain.job import Timeouts
 from hodei.errors import StaleAttempt
 from hodei.providers.contract import ProviderError
 from hodei.services import cleanup, deadlines, repair
+from hodei.services.why import explain
 
 
 def overdue(core: Core, seconds: float) -> None:
@@ -24,14 +26,17 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("code", LIMITS)
-def test_the_clock_ends_what_runs_too_long_when_the_agent_is_gone(core: Core, code: str) -> None:
-    # given a job past its time, grace and margin, whose agent was heard of a minute ago
+@pytest.mark.parametrize(("code", "silent_s"), [("ERR_1005", 60), ("ERR_1015", 301)])
+def test_the_clock_ends_what_runs_too_long_when_the_agent_is_gone(
+    core: Core, code: str, silent_s: int
+) -> None:
+    # given a job past its time, grace and margin, whose agent was heard of a minute ago; or, where what it wrote meanwhile cannot
+    # be known, so long ago that its worker is not waited for any more
     provider_id = core.provider("here")
     open_the_door(core)
     job_id, worker_id, agent = running(core, **LIMITS[code])
     overdue(core, 51)
-    pass_time(core, 60)
+    pass_time(core, silent_s)
 
     # when
     assert deadlines.start_timeouts(core.platform) == 1
@@ -53,12 +58,16 @@ def test_the_clock_ends_what_runs_too_long_when_the_agent_is_gone(core: Core, co
 
 
 @pytest.mark.parametrize(
-    ("overdue_s", "silent_s"), [(49, 60), (51, 0)], ids=["its margin is not over", "its agent is there"]
+    ("code", "overdue_s", "silent_s"),
+    [("ERR_1005", 49, 60), ("ERR_1005", 51, 0), ("ERR_1015", 51, 290)],
+    ids=["its margin is not over", "its agent is there", "it may have written while its line was cut"],
 )
-def test_the_clock_leaves_alone_what_the_agent_can_end(core: Core, overdue_s: int, silent_s: int) -> None:
+def test_the_clock_leaves_alone_what_the_agent_can_end(
+    core: Core, code: str, overdue_s: int, silent_s: int
+) -> None:
     core.provider("here")
     open_the_door(core)
-    job_id, _, _ = running(core, **LIMITS["ERR_1005"])
+    job_id, _, _ = running(core, **LIMITS[code])
     overdue(core, overdue_s)
     pass_time(core, silent_s)
 
@@ -201,6 +210,32 @@ def test_an_agent_that_is_back_ends_its_job_itself_and_a_later_silence_counts_ag
     assert core.job(job_id).state == "TIMEOUT"
 
 
+def test_why_says_that_a_job_ran_out_of_its_time_and_what_its_end_waits_for(core: Core) -> None:
+    # given a host that is gone for good
+    provider_id = core.provider("here")
+    core.places.get(provider_id).on_stop = _away
+    open_the_door(core)
+    job_id, worker_id, _ = running(core, **LIMITS["ERR_1005"])
+    overdue(core, 51)
+    pass_time(core, 60)
+
+    # when
+    deadlines.start_timeouts(core.platform)
+    settle(core)
+
+    # then
+    lease_ends = core.worker(worker_id).last_heartbeat + timedelta(
+        seconds=core.platform.settings.lease_over_s
+    )
+    said = explain(core.platform, job_id)
+    assert said["summary"] == (
+        f"It ran out of its time, and its worker {worker_id} (here) is silent: it ends once nothing of that worker is left, "
+        f"or at {lease_ends:%H:%M:%S} UTC, when its agent has ended it by its own clock."
+    )
+    assert said["details"][0] == "EXECUTION is at ExecuteJob (IN_PROGRESS)."
+    assert said["details"][1].startswith("TIMEOUT is at TerminateWorker (IN_PROGRESS, looks again at ")
+
+
 def test_a_time_out_is_tried_again_when_retries_were_asked_for(core: Core) -> None:
     core.provider("here")
     open_the_door(core)
@@ -237,8 +272,11 @@ def test_the_next_attempt_waits_until_the_last_ones_worker_is_gone(core: Core) -
     core.make_due()
     core.deliver(("look",))
 
-    # then
+    # then it waits, and that is no waiting in the queue
     assert core.job(job_id).state == "PENDING"
+    core.sql("UPDATE jobs SET queued_at = clock_timestamp() - interval '2 days', due_at = queued_at")
+    assert repair.end_overdue_jobs(core.platform) == 0
+    core.sql("UPDATE jobs SET queued_at = clock_timestamp()")
 
     # when it can
     stuck = False

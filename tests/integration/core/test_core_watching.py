@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from support.core import Core, TestPlace, failure, result
+from support.core_cancel import ask, settle
 
 from hodei.domain.causes import Failure
 from hodei.errors import Conflict, Unauthorized
@@ -432,6 +433,25 @@ def test_a_provider_that_is_known_to_be_away_is_not_asked_by_every_job_that_wait
     assert place.starts == [core.job(job_id).worker_id]
 
 
+def test_a_cancel_does_not_wait_for_a_provider_that_is_away(core: Core, place: WatchingPlace) -> None:
+    # given a job whose worker cannot be made, because its provider is away, as is known
+    def away(_: object) -> None:
+        raise ProviderError(failure("ERR_5001"), transient=True)
+
+    place.on_start = away
+    job_id = core.submit("here")
+    core.drain()
+    core.sql("UPDATE provider_configs SET status = 'UNHEALTHY'")
+    nudge(core)
+
+    # when
+    ask(core, job_id)
+    settle(core)
+
+    # then
+    assert core.job(job_id).state == "CANCELLED"
+
+
 def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, place: WatchingPlace) -> None:
     # given a Docker whose containerd is just being restarted
     def breaks(request: object) -> None:
@@ -445,7 +465,7 @@ def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, p
 
     # when it goes on being so
     core.sql(
-        "UPDATE sagas SET metadata = metadata || jsonb_build_object('started_at', clock_timestamp() - interval '61 s')"
+        "UPDATE sagas SET metadata = metadata || jsonb_build_object('breaks_since', clock_timestamp() - interval '61 s')"
     )
     nudge(core)
 
