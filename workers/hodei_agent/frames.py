@@ -192,6 +192,12 @@ def first_written_us(frame: Frame) -> int | None:
     return _SEGMENT.unpack(head)[2] if len(head) == _SEGMENT.size else None
 
 
+def first_at_us(plain: bytes) -> int:
+    """The time of the first segment of an unpacked payload."""
+    at_us: int = _SEGMENT.unpack_from(plain)[2]
+    return at_us
+
+
 def segments_in(plain: bytes) -> Iterator[Segment]:
     """The segments of an unpacked payload, in order."""
     at = 0

@@ -22,10 +22,17 @@ TAKING_S = 2.0
 
 
 class Batch(NamedTuple):
-    """The payload of one frame."""
+    """The payload of one frame. `size`: how many bytes of output are in it."""
 
     entries: int
+    size: int
     plain: bytes
+
+
+def remark(text: str, at_us: int) -> Batch:
+    """A line of the agent's own, which stands where output is missing."""
+    segment = Segment(REMARK, at_us, text.encode())
+    return Batch(1, len(segment.data), segment_header(segment) + segment.data)
 
 
 class _Closed(NamedTuple):
@@ -63,7 +70,7 @@ class Outbox:
         self._refused = False
         self.lost_entries = 0
         self.lost_bytes = 0
-        """What was put in and not given out: the disk did not give it back, and a remark is in its place, or it was refused."""
+        """What was put in and not given out: the disk did not give it back, the platform lost it or refused it."""
 
     def put(self, segment: Segment, entries: int | None = None, *, force: bool = False) -> bool:
         """Add a segment, with its number of entries if that is known. False, and nothing is kept, when there is no room;
@@ -148,7 +155,7 @@ class Outbox:
                 taken.append(self._take_closed())
                 size += len(taken[-1].plain)
             if self._open and not self._backlog and (not taken or size + BATCH_BYTES <= max_bytes):
-                taken.append(Batch(self._open_entries, b"".join(self._open)))
+                taken.append(Batch(self._open_entries, self._open_output_bytes, b"".join(self._open)))
                 self._start_batch()
             self._taken_at = time.monotonic()
             return taken
@@ -157,6 +164,12 @@ class Outbox:
         """The platform has just taken something of what was given out."""
         with self._changed:
             self._taken_at = time.monotonic()
+
+    def note_lost(self, entries: int, size: int) -> None:
+        """So much that was given out is lost."""
+        with self._changed:
+            self.lost_entries += entries
+            self.lost_bytes += size
 
     def refuse(self) -> None:
         """The platform wants no more of it: what waits is lost, and nothing more is taken in."""
@@ -212,11 +225,10 @@ class Outbox:
         """The oldest closed batch; when the disk does not give it back, a remark that says so."""
         closed = self._closed.popleft()
         try:
-            return Batch(closed.entries, self._backlog.take())
+            return Batch(closed.entries, closed.output_bytes, self._backlog.take())
         except OSError as error:
             self.lost_entries += closed.entries
             self.lost_bytes += closed.output_bytes
             lost = f"{closed.entries} lines ({closed.output_bytes} bytes) were dropped here"
             text = f"[hodei: {lost}, the worker's disk did not give them back ({error.strerror or error})]\n"
-            remark = Segment(REMARK, closed.at_us, text.encode())
-            return Batch(1, segment_header(remark) + remark.data)
+            return remark(text, closed.at_us)

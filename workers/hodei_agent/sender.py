@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from hodei_agent.client import Client
 from hodei_agent.echo import Echo
 from hodei_agent.errors import LeaseLost, Refused, StaleAttempt, Unauthorized
-from hodei_agent.frames import pack_payload
+from hodei_agent.frames import first_at_us, pack_payload
 from hodei_agent.mailbox import Mailbox
-from hodei_agent.outbox import BATCH_BYTES, Outbox
+from hodei_agent.outbox import BATCH_BYTES, Batch, Outbox, remark
 from hodei_agent.protocol import FRAMES_CONTENT_TYPE
 
 POST_BYTES = 3 * 1024 * 1024
@@ -25,8 +25,27 @@ ESSENTIAL = ("fence", "outcome", "exit_code", "signal", "error_code", "last_fram
 ECHO_PATIENCE_S = 4.0
 """So long the agent stays for a reader of our stdout who is slow; one who is stuck is given up after 2 s."""
 GOODBYE_PATIENCE_S = 3.0
-UNMOVED_ANSWERS = 20
-"""So often in a row the platform may answer that frames are missing which it had acknowledged before."""
+STUCK_ANSWERS = 20
+"""So often in a row the platform may have all before a frame, and not take that one."""
+GAP_ANSWERS = 3
+"""So often in a row it may answer that frames are missing which it had acknowledged before."""
+
+
+class Mark(NamedTuple):
+    """Up to where a log goes: how many frames, entries (-1: an older server does not tell) and bytes of output that are."""
+
+    seq: int
+    entries: int
+    size: int
+
+
+class Numbered(NamedTuple):
+    """A batch as a frame, and the marks before and after it."""
+
+    before: Mark
+    after: Mark
+    batch: Batch
+    packed: bytes
 
 
 class Sender:
@@ -48,8 +67,7 @@ class Sender:
         self._most_per_post = POST_BYTES // BATCH_BYTES
         self._frames_per_post = self._most_per_post
         self._too_large = 0
-        self._seq = 0
-        self._entries = 0
+        self._sent = Mark(0, 0, 0)
         self._started = threading.Event()
         self._finished = threading.Event()
         self._started_report: dict[str, Any] | None = None
@@ -118,7 +136,7 @@ class Sender:
         self._finished.wait()
         if not self._result:
             return
-        result = {**self._result, "last_frame": self._seq}
+        result = {**self._result, "last_frame": self._sent.seq}
         result["dropped_entries"] += self._outbox.lost_entries
         result["dropped_bytes"] += self._outbox.lost_bytes
         result["lost_bytes"] += self._outbox.lost_bytes
@@ -150,14 +168,8 @@ class Sender:
             batches = self._outbox.take(POST_BYTES)
             if not batches:
                 return
-            waiting: list[tuple[int, bytes]] = []
-            for batch in batches:
-                self._seq += 1
-                waiting.append(
-                    (self._seq, pack_payload(self._seq, self._entries + 1, batch.entries, batch.plain))
-                )
-                self._entries += batch.entries
-            self._deliver(waiting)
+            while batches:
+                batches = self._deliver(batches)
 
     def _shrink(self, trouble: str) -> None:
         """Go on with one frame: a slow line carries that in time, and a proxy on the way may allow less than the platform does.
@@ -171,17 +183,44 @@ class Sender:
                 raise Refused(413, "payload_too_large", "not even one frame is let through")
         self._frames_per_post = 1
 
-    def _deliver(self, waiting: list[tuple[int, bytes]]) -> None:
+    def _deliver(self, batches: list[Batch]) -> list[Batch]:
+        """Number them and send them until the platform has them. What is to be numbered anew, when it never will."""
+        waiting = [self._number(batch) for batch in batches]
         unmoved = 0
-        while waiting and unmoved < UNMOVED_ANSWERS:
-            acknowledged = self._post([frame for _, frame in waiting])
-            unmoved = unmoved + 1 if acknowledged < waiting[0][0] else 0
-            waiting = [(seq, frame) for seq, frame in waiting if seq > acknowledged]
+        while waiting:
+            first = waiting[0]
+            stored = self._post([frame.packed for frame in waiting])
+            waiting = [frame for frame in waiting if frame.after.seq > stored.seq]
+            unmoved = unmoved + 1 if stored.seq <= first.before.seq else 0
+            if unmoved >= (STUCK_ANSWERS if stored.seq == first.before.seq else GAP_ANSWERS):
+                return self._go_on_from(stored, waiting)
             if unmoved:
                 threading.Event().wait(min(0.1 * unmoved, 1.0))
+        return []
 
-    def _post(self, packed: list[bytes]) -> int:
-        """Send the first frames, as many as one call may hold; return the highest that is acknowledged."""
+    def _number(self, batch: Batch) -> Numbered:
+        before = self._sent
+        packed = pack_payload(before.seq + 1, before.entries + 1, batch.entries, batch.plain)
+        self._sent = Mark(before.seq + 1, before.entries + batch.entries, before.size + batch.size)
+        return Numbered(before, self._sent, batch, packed)
+
+    def _go_on_from(self, stored: Mark, waiting: list[Numbered]) -> list[Batch]:
+        """What the platform had acknowledged and does not have any more (another database took over) is lost, and so is the first
+        that waits when it is never taken: a line in its place says so, and the rest is numbered after what is there.
+        """
+        if stored.entries < 0:
+            return []
+        first, is_taken_never = waiting[0], stored.seq == waiting[0].before.seq
+        until = first.after if is_taken_never else first.before
+        entries, size = until.entries - stored.entries, until.size - stored.size
+        self._outbox.note_lost(entries, size)
+        self._sent = stored
+        text = f"[hodei: {entries} lines ({size} bytes) were lost here, the platform did not keep them]\n"
+        rest = waiting[1:] if is_taken_never else waiting
+        return [remark(text, first_at_us(first.batch.plain)), *(frame.batch for frame in rest)]
+
+    def _post(self, packed: list[bytes]) -> Mark:
+        """Send the first frames, as many as one call may hold; return up to where the platform has all of them."""
         began = time.monotonic()
         answer = self._client.call(
             "POST",
@@ -195,4 +234,4 @@ class Sender:
         self._too_large = 0
         if time.monotonic() - began < QUICK_S:
             self._frames_per_post = min(self._most_per_post, 2 * self._frames_per_post)
-        return int(answer.get("acknowledged") or 0)
+        return Mark(int(answer["acknowledged"]), int(answer.get("entries", -1)), int(answer.get("bytes", 0)))

@@ -84,9 +84,7 @@ def store_frames(path: ExecutionPath, query: FramesQuery) -> Response:
     body = whole_body()
     if not body:
         raise InvalidInput("The body holds no frame.")
-    return json_response(
-        {"acknowledged": agents.store_frames(platform(), agent, path.execution_id, query.fence, body)}
-    )
+    return json_response(agents.store_frames(platform(), agent, path.execution_id, query.fence, body))
 
 
 @routes.route_of("POST", "/executions/<execution_id>/result", {200: Done}, problems=(409, 426))

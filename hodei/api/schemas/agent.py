@@ -125,9 +125,11 @@ class FramesQuery(Query):
 
 
 class Acknowledged(Out):
-    """The highest frame up to which the platform has all of them."""
+    """The highest frame up to which the platform has all of them, and how many entries and bytes of output these hold."""
 
     acknowledged: int
+    entries: int
+    bytes: int
 
 
 class Outcome(StrEnum):

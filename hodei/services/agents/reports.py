@@ -74,8 +74,9 @@ def started(
 
 def store_frames(
     platform: Platform, agent: AgentIdentity, execution_id: UUID, fence: int, body: bytes
-) -> int:
-    """Store log frames; return the highest one up to which all are stored. Sending one again changes nothing."""
+) -> dict[str, int]:
+    """Store log frames; return the highest one up to which all are stored, and how many entries and bytes of output these hold.
+    Sending one again changes nothing."""
     try:
         received = store.receive(body)
         with platform.database.begin() as tx:
@@ -84,13 +85,18 @@ def store_frames(
             new = [frame for frame in received if execution.last_frame < frame.seq <= acknowledged]
             tx.after_commit(lambda: _measure(platform, new))
             job_id = execution.job_id
+            stored = {
+                "acknowledged": acknowledged,
+                "entries": execution.log_entries + sum(frame.entries for frame in new),
+                "bytes": execution.log_bytes + sum(frame.output_size for frame in new),
+            }
             if execution.reported_at is not None and execution.live:  # the result was quicker than its log
                 engine(platform).wake(tx, "EXECUTION", execution.saga_id, "CompleteJob")
                 wake_sagas_of_job(platform, tx, job_id, "CANCELLATION")
             tx.after_commit(lambda: platform.wakeups.wake(f"log:{job_id}"))
     except frames.FrameError as error:
         raise InvalidInput(f"These are not log frames: {error}.") from error
-    return acknowledged
+    return stored
 
 
 def _measure(platform: Platform, stored: list[Frame]) -> None:

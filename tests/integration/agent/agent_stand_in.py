@@ -216,11 +216,13 @@ class StandIn:
                 assert len(body) <= 4 * 1024 * 1024
                 for frame in frames.split(body):
                     self.repeated_frames += frame.seq in stored
-                    stored.setdefault(frame.seq, frame)
-                acknowledged = 0
-                while acknowledged + 1 in stored:
-                    acknowledged += 1
-                return 200, {"acknowledged": acknowledged}
+                    if frame.seq == len(stored) + 1:
+                        stored[frame.seq] = frame
+                return 200, {
+                    "acknowledged": len(stored),
+                    "entries": sum(frame.entries for frame in stored.values()),
+                    "bytes": sum(frame.output_size for frame in stored.values()),
+                }
             if route == "result":
                 assert body["last_frame"] == len(self.frames.get(parts[1], {})) or not self.gets_whole_log
                 self.results[parts[1]] = body

@@ -57,6 +57,32 @@ def test_a_log_that_is_refused_while_the_job_runs_costs_no_result(platform: Stan
     assert platform.frames == {}
 
 
+def test_a_platform_that_lost_what_it_had_acknowledged_gets_the_rest_and_the_log_says_what_is_missing(
+    platform: StandIn, start: Start
+) -> None:
+    # given a job that writes on while another database takes over, which has not heard of its last frames
+    platform.run(shell="for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.2; done")
+    agent = start()
+    platform.wait_for(lambda: b"line 3\n" in platform.output(1))
+
+    # when
+    with platform.changed:
+        stored = platform.frames["e-1"]
+        kept = min(seq for seq, frame in stored.items() if b"line 2" in frame.payload) - 1
+        for seq in [seq for seq in stored if seq > kept]:
+            del stored[seq]
+    assert agent.end()[0] == 0
+
+    # then
+    lines = [f"line {i}\n".encode() for i in range(1, 9)]
+    assert platform.output(1) in (b"".join(lines[:1] + lines[n:]) for n in (3, 4))
+    lost = 8 - platform.output(1).count(b"\n")
+    said = f"[hodei: {lost} lines ({7 * lost} bytes) were lost here, the platform did not keep them]\n"
+    assert platform.output(3) == said.encode()
+    result = platform.results["e-1"]
+    assert (result["dropped_entries"], result["lost_bytes"]) == (lost, 7 * lost)
+
+
 def test_a_refused_start_costs_neither_log_nor_result(platform: StandIn, start: Start) -> None:
     platform.fail("started", 422)
     platform.run(shell="echo one; sleep 0.3; echo two")

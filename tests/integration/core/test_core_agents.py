@@ -157,6 +157,9 @@ class Given:
         )
 
     def frames(self, *bodies: bytes, fence: int | None = None) -> int:
+        return self.stored(*bodies, fence=fence)["acknowledged"]
+
+    def stored(self, *bodies: bytes, fence: int | None = None) -> dict[str, int]:
         return agents.store_frames(
             self.core.platform, self.agent, self.execution, fence or self.fence, b"".join(bodies)
         )
@@ -266,6 +269,7 @@ def test_frames_are_stored_once_each_and_only_without_a_gap(core: Core, given_jo
     assert given_job.frames() == 3
     row = core.sql("SELECT last_frame, log_entries FROM hodei.executions")[0]
     assert (row.last_frame, row.log_entries) == (3, 4)
+    assert given_job.stored(three) == {"acknowledged": 3, "entries": 4, "bytes": 8}
     assert core.sql("SELECT count(*) AS n FROM hodei.log_chunks")[0].n == 3
 
 

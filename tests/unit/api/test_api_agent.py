@@ -105,17 +105,18 @@ def test_started_and_heartbeat_and_goodbye_reach_their_use_cases(manager, calls)
 
 
 def test_frames_go_through_as_they_are(manager, calls):
-    calls.answer("agents.store_frames", 7)
+    stored = {"acknowledged": 7, "entries": 3, "bytes": 12}
+    calls.answer("agents.store_frames", stored)
     headers = SESSION | {"Content-Type": FRAMES_CONTENT_TYPE}
 
     response = manager.post(f"{BASE}/executions/{EXECUTION}/frames?fence=3", data=b"\0\xff", headers=headers)
 
-    assert response.json == {"acknowledged": 7}
+    assert response.json == stored
     assert calls.seen["store_frames"][0][1:] == (EXECUTION, 3, b"\0\xff")
 
 
 def test_four_mebibytes_of_frames_are_taken_and_five_are_not(manager, calls):
-    calls.answer("agents.store_frames", 1)
+    calls.answer("agents.store_frames", {"acknowledged": 1, "entries": 0, "bytes": 0})
     headers = SESSION | {"Content-Type": FRAMES_CONTENT_TYPE}
     path = f"{BASE}/executions/{EXECUTION}/frames?fence=1"
 
