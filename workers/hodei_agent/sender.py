@@ -205,19 +205,21 @@ class Sender:
         return Numbered(before, self._sent, batch, packed)
 
     def _go_on_from(self, stored: Mark, waiting: list[Numbered]) -> list[Batch]:
-        """What the platform had acknowledged and does not have any more (another database took over) is lost, and so is the first
-        that waits when it is never taken: a line in its place says so, and the rest is numbered after what is there.
+        """What the platform had acknowledged and does not have any more (another database took over) is lost: a line in its place
+        says so, and the rest is numbered after what is there. What it never takes is lost as well.
         """
         if stored.entries < 0:
             return []
-        first, is_taken_never = waiting[0], stored.seq == waiting[0].before.seq
-        until = first.after if is_taken_never else first.before
+        first = waiting[0]
+        is_never_taken = stored.seq == first.before.seq
+        until = waiting[-1].after if is_never_taken else first.before
         entries, size = until.entries - stored.entries, until.size - stored.size
         self._outbox.note_lost(entries, size)
         self._sent = stored
+        if is_never_taken:
+            return []
         text = f"[hodei: {entries} lines ({size} bytes) were lost here, the platform did not keep them]\n"
-        rest = waiting[1:] if is_taken_never else waiting
-        return [remark(text, first_at_us(first.batch.plain)), *(frame.batch for frame in rest)]
+        return [remark(text, first_at_us(first.batch.plain)), *(frame.batch for frame in waiting)]
 
     def _post(self, packed: list[bytes]) -> Mark:
         """Send the first frames, as many as one call may hold; return up to where the platform has all of them."""

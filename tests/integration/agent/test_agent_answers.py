@@ -83,6 +83,18 @@ def test_a_platform_that_lost_what_it_had_acknowledged_gets_the_rest_and_the_log
     assert (result["dropped_entries"], result["lost_bytes"]) == (lost, 7 * lost)
 
 
+def test_frames_that_are_never_taken_cost_no_result(platform: StandIn, start: Start) -> None:
+    # given a platform that has room for nothing of this log, and says so by what it acknowledges
+    platform.takes_frames = False
+    platform.run(shell="echo one; echo two; exit 3")
+    # when
+    assert start().end(60)[0] == 0
+    # then
+    result = platform.results["e-1"]
+    assert (result["exit_code"], result["last_frame"]) == (3, 0)
+    assert (result["dropped_entries"], result["lost_bytes"]) == (2, 8)
+
+
 def test_a_refused_start_costs_neither_log_nor_result(platform: StandIn, start: Start) -> None:
     platform.fail("started", 422)
     platform.run(shell="echo one; sleep 0.3; echo two")
