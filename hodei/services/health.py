@@ -8,6 +8,7 @@ from typing import Any
 from hodei import __version__
 from hodei.errors import DatabaseUnavailable
 from hodei.ports import Platform
+from hodei.storage.database import HOW_IT_WRITES_AGAIN
 from hodei.storage.transaction import Row
 
 LATE_FACTOR = 3
@@ -20,11 +21,12 @@ def check(platform: Platform, service: str) -> dict[str, Any]:
     """The service and what it depends on: ``ok``, ``degraded`` (it can be used, something is missing) or ``down``."""
     checks: dict[str, dict[str, Any]] = {}
     try:
+        only_reads = platform.database.only_reads()
         with platform.database.glance() as tx:
             loops = tx.rows("loops")
             outbox = tx.row("outbox_age") or Row(pending=0, oldest_s=None)
             unexported = tx.row("executions_log_to_export_count") or Row(waiting=0, oldest_s=None)
-        checks["database"] = _ok("Postgres answers.")
+        checks["database"] = _database(only_reads=only_reads)
     except DatabaseUnavailable as error:
         checks["database"] = _bad(error.message)
         return _answer("down", service, checks)
@@ -59,6 +61,12 @@ def _ok(message: str) -> dict[str, Any]:
 
 def _bad(message: str) -> dict[str, Any]:
     return {"ok": False, "message": message}
+
+
+def _database(*, only_reads: bool) -> dict[str, Any]:
+    if only_reads:
+        return _bad(f"Postgres answers, but only reads: nothing goes on. {HOW_IT_WRITES_AGAIN}")
+    return _ok("Postgres answers.")
 
 
 def _late(row: Row) -> bool:

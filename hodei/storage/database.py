@@ -22,6 +22,13 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 POOL_SIZE = 8
 NO_CONNECTION_LEFT = ("connection slots are reserved", "too many clients", "too many connections")
 """How Postgres says so, to whoever is no superuser, at its own limit, and at a role's or a database's."""
+HOW_IT_WRITES_AGAIN = (
+    "Have HODEI_DATABASE_URL lead to the primary, or make room if the server's disk is nearly full: "
+    "all goes on by itself then."
+)
+ONLY_READS = "25006"
+INTERNAL_ERRORS = "XX"
+"""SQLSTATE of a write in a read-only transaction, and the class of what is broken inside of Postgres (a damaged page)."""
 
 
 class Database:
@@ -43,18 +50,12 @@ class Database:
     def begin(self) -> Iterator[Transaction]:
         """One transaction: committed at the end of the block, rolled back when it raises.
 
-        What was hung on :meth:`Transaction.after_commit` runs then. Raises DatabaseUnavailable when Postgres is away.
+        What was hung on :meth:`Transaction.after_commit` runs then. Raises DatabaseUnavailable when Postgres is away, or
+        does not let us write.
         """
-        try:
-            with self.engine.begin() as connection:
-                transaction = Transaction(connection)
-                yield transaction
-        except (OperationalError, PoolTimeout) as error:
-            raise _unavailable(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise _unavailable(error) from error
-            raise
+        with self._answering(), self.engine.begin() as connection:
+            transaction = Transaction(connection)
+            yield transaction
         transaction.run_after_commit()
 
     @contextmanager
@@ -62,22 +63,43 @@ class Database:
         """Single statements, each a transaction of its own and one round trip: for reading, and for measures.
 
         What is written here may be lost when Postgres crashes within the next moment (heartbeats may; nothing else).
-        Raises DatabaseUnavailable when Postgres is away.
+        Raises DatabaseUnavailable as :meth:`begin` does.
+        """
+        with self._answering(), self._quick.connect() as connection:
+            yield Transaction(connection)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What Postgres could not do comes out as DatabaseUnavailable, a fault of our own as it is.
+
+        Where it only reads, all connections are given back, those for reading too: it may be a former primary, which
+        shows what was, and new ones may find the one that writes.
         """
         try:
-            with self._quick.connect() as connection:
-                yield Transaction(connection)
-        except (OperationalError, PoolTimeout) as error:
-            raise _unavailable(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise _unavailable(error) from error
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            if _sqlstate(error) == ONLY_READS:
+                self.close()
+            if is_outage(error):
+                raise unavailable(error) from error
             raise
 
     def ping(self) -> None:
         """Ask the server for an answer. Raises DatabaseUnavailable."""
         with self.glance() as tx:
             tx.scalar("ping")
+
+    def only_reads(self) -> bool:
+        """Whether it refuses what is written, also through a new connection: an old one may lead elsewhere.
+
+        Raises DatabaseUnavailable.
+        """
+        for _ in range(2):
+            with self.glance() as tx:
+                if not tx.scalar("only_reads"):
+                    return False
+            self.close()
+        return True
 
     @property
     def deployment(self) -> str:
@@ -88,7 +110,7 @@ class Database:
         return self._deployment
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Give all connections back; what is asked afterwards gets new ones."""
         self.engine.dispose()
         self._quick.dispose()
 
@@ -126,13 +148,30 @@ def _engine(
     )
 
 
-def _unavailable(error: Exception) -> DatabaseUnavailable:
-    original = getattr(error, "orig", None)
-    reason = str(original or error).strip().splitlines()
+def _sqlstate(error: Exception) -> str | None:
+    """What the server answered; None when it did not."""
+    state: str | None = getattr(getattr(error, "orig", None), "pgcode", None)
+    return state
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether it was Postgres that could not, and not the statement that was wrong."""
+    if isinstance(error, (OperationalError, PoolTimeout)):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = _sqlstate(error) or ""
+    return state == ONLY_READS or state.startswith(INTERNAL_ERRORS)
+
+
+def unavailable(error: Exception) -> DatabaseUnavailable:
+    """An outage in a sentence that says what to do."""
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()
     first = reason[0] if reason else type(error).__name__
-    if (
-        getattr(original, "pgcode", None) is not None
-    ):  # the server answered: a deadlock, a time-out, its shutdown
+    state = _sqlstate(error)
+    if state == ONLY_READS:
+        return DatabaseUnavailable(f"The database only reads ({first}). {HOW_IT_WRITES_AGAIN}")
+    if state is not None:  # the server answered: a deadlock, a time-out, its shutdown
         return DatabaseUnavailable(f"The database gave up on this ({first}). Try again.")
     if any(words in first for words in NO_CONNECTION_LEFT):
         return DatabaseUnavailable(

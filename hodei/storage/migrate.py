@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from hodei.errors import SchemaMismatch
-from hodei.storage.database import CONNECT_TIMEOUT_S, _unavailable
+from hodei.storage.database import CONNECT_TIMEOUT_S, is_outage, unavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -54,7 +54,7 @@ def upgrade(url: str) -> bool:
     """Migrate an empty or older schema; return whether anything was done.
 
     Any number of processes may call it at once. Raises SchemaMismatch for a newer or a foreign schema,
-    DatabaseUnavailable when Postgres is away.
+    DatabaseUnavailable when Postgres is away, or does not let us write.
     """
     engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
     try:
@@ -71,8 +71,10 @@ def upgrade(url: str) -> bool:
                 connection.rollback()
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
                 connection.commit()
-    except OperationalError as error:
-        raise _unavailable(error) from error
+    except DBAPIError as error:
+        if is_outage(error):
+            raise unavailable(error) from error
+        raise
     finally:
         engine.dispose()
 
@@ -99,8 +101,10 @@ def check(url: str) -> str:
     try:
         with engine.connect() as connection:
             state = _state(connection)
-    except OperationalError as error:
-        raise _unavailable(error) from error
+    except DBAPIError as error:
+        if is_outage(error):
+            raise unavailable(error) from error
+        raise
     finally:
         engine.dispose()
     if state == "current":

@@ -3,6 +3,10 @@
 -- name: ping
 SELECT 1;
 
+-- name: only_reads
+-- Whether nothing can be written through this connection: it leads to a standby, or to a server that was made read-only.
+SELECT current_setting('transaction_read_only') = 'on';
+
 -- name: now
 SELECT clock_timestamp();
 

@@ -144,6 +144,15 @@ def test_a_newer_schema_is_refused_with_the_command_that_helps(empty: str) -> No
             look(with_driver(empty))
 
 
+def test_a_server_that_only_reads_is_one_sentence(empty: str) -> None:
+    [(name,)] = run(empty, "SELECT current_database()")
+    only_reads = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
+    run(empty, only_reads.format(sql.Identifier(str(name))))
+
+    with pytest.raises(DatabaseUnavailable, match="only reads"):
+        migrate.upgrade(with_driver(empty))
+
+
 def test_no_postgres_is_one_sentence() -> None:
     with pytest.raises(DatabaseUnavailable, match="Check that Postgres runs"):
         migrate.upgrade("postgresql+psycopg2://nobody@127.0.0.1:1/none")
