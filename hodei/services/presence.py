@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 
@@ -13,13 +12,16 @@ from hodei.storage.database import Database
 log = structlog.get_logger(__name__)
 
 INTERVAL_S = 5.0
+BREAK_S = 3 * INTERVAL_S
+"""Who has not said it for so long was away, whatever kept it."""
 ALWAYS_WELL: Callable[[], bool] = lambda: True  # noqa: E731
 
 
 class Presence:
     """Keeps ``<kind>:<owner>`` fresh from a thread of its own; forgotten at :meth:`stop`.
 
-    ``well`` is asked each time: a process that lives and does nothing is not shown as present.
+    ``well`` is asked each time: a process that lives and does nothing is not shown as present. Its row says since when it is
+    there without a break, by the database's clock: a machine that slept, or a clock that was set, is a break.
     """
 
     def __init__(
@@ -29,7 +31,6 @@ class Presence:
         self._name = f"{kind}:{owner}"
         self._owner = owner
         self._well = well
-        self._up_since: datetime | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"presence {kind}", daemon=True)
 
@@ -43,13 +44,15 @@ class Presence:
         self._thread.join(2)
 
     def _run(self) -> None:
+        anew = True
         while True:
             try:
                 if self._well():
-                    self._say()
+                    self._say(anew=anew)
+                    anew = False
             except Exception as error:
                 log.debug("presence.not_said", name=self._name, reason=str(error))
-                self._up_since = None  # agents could not reach anything through us meanwhile
+                anew = True  # agents could not reach anything through us meanwhile
             if self._stopping.wait(INTERVAL_S):
                 break
         try:
@@ -58,16 +61,13 @@ class Presence:
         except Exception as error:
             log.debug("presence.not_forgotten", name=self._name, reason=str(error))
 
-    def _say(self) -> None:
+    def _say(self, *, anew: bool) -> None:
         with self._database.glance() as tx:
-            self._up_since = self._up_since or tx.scalar(
-                "now"
-            )  # by the clock that heartbeats are measured with
             tx.execute(
-                "loop_progress",
+                "presence_say",
                 name=self._name,
                 owner=self._owner,
-                lease_s=3 * INTERVAL_S,
+                lease_s=BREAK_S,
                 interval_s=INTERVAL_S,
-                detail={"up_since": self._up_since.isoformat()},
+                anew=anew,
             )

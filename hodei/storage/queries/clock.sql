@@ -29,6 +29,15 @@ ON CONFLICT (name) DO UPDATE
    SET owner = :owner, lease_expires = EXCLUDED.lease_expires, progressed_at = clock_timestamp(), detail = l.detail || EXCLUDED.detail,
        interval_s = :interval_s;
 
+-- name: presence_say
+-- A process is there: since now when its lease has run out meanwhile (all of us slept, or the clock was set), else since it said so first.
+INSERT INTO hodei.loops AS l (name, owner, lease_expires, interval_s, progressed_at, detail)
+VALUES (:name, :owner, clock_timestamp() + make_interval(secs => :lease_s), :interval_s, clock_timestamp(),
+        jsonb_build_object('up_since', clock_timestamp()))
+ON CONFLICT (name) DO UPDATE
+   SET owner = :owner, lease_expires = EXCLUDED.lease_expires, progressed_at = clock_timestamp(), interval_s = :interval_s,
+       detail = CASE WHEN l.lease_expires > clock_timestamp() AND NOT :anew THEN l.detail ELSE EXCLUDED.detail END;
+
 -- name: cleanup_count
 -- What all CLEANUP sagas together did, kept with the loop that starts them.
 UPDATE hodei.loops SET detail = detail || jsonb_build_object(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from uuid import UUID
 
 import pytest
 from support.core import Core, open_the_door, reopen_the_door
 from support.core_cancel import AgentOf, pass_time
+from support.waiting import until
 
-from hodei.services import repair
+from hodei.services import presence, repair
 
 
 def away(core: Core, seconds: float, *, reopened: bool) -> None:
@@ -104,3 +107,52 @@ def test_where_there_never_is_a_door_a_start_and_a_worker_end_with_their_causes(
     # then
     assert core.job(started).error_code == "ERR_2002"
     assert core.job(connecting).error_code == "ERR_3005"
+
+
+@pytest.fixture
+def door(core: Core, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], datetime]]:
+    """A door that says that it is there all the time; says it once more, and since when it then is."""
+    monkeypatch.setattr(presence, "INTERVAL_S", 0.02)
+    running = presence.Presence(core.database, "door", "d").start()
+    said = "SELECT progressed_at FROM hodei.loops WHERE name = 'door:d' AND progressed_at > :before"
+
+    def says_it_again() -> datetime:
+        [now] = core.sql("SELECT clock_timestamp() AS at")
+        until(lambda: core.sql(said, before=now.at), within_s=10, what="the door")
+        with core.database.glance() as tx:
+            since: datetime = tx.scalar("reachable_since")
+        return since
+
+    until(lambda: core.sql("SELECT 1 FROM hodei.loops"), within_s=10, what="the door")
+    yield says_it_again
+    running.stop()
+
+
+def test_a_door_is_there_since_it_said_so_first(core: Core, door: Callable[[], datetime]) -> None:
+    first = door()
+
+    assert door() == door() == first
+
+
+@pytest.mark.parametrize("seconds", [presence.BREAK_S + 1, 600.0])
+def test_a_door_that_slept_with_its_machine_is_there_since_it_woke(
+    core: Core, door: Callable[[], datetime], seconds: float
+) -> None:
+    # given a worker that was heard a moment before
+    core.provider("here")
+    _, worker_id = core.to_running_worker("here")
+    core.sql("UPDATE workers SET last_heartbeat = clock_timestamp()")
+    [begun] = core.sql("SELECT clock_timestamp() AS at")
+
+    # when so long passes at once: nobody's call has failed meanwhile
+    core.sql(f"UPDATE workers SET last_heartbeat = last_heartbeat - interval '{seconds} s'")
+    core.sql(
+        f"UPDATE hodei.loops SET progressed_at = progressed_at - interval '{seconds} s',"
+        f" lease_expires = lease_expires - interval '{seconds} s', detail = jsonb_build_object("
+        f"'up_since', clock_timestamp() - interval '2 h')"
+    )
+
+    # then it is not the worker that was silent
+    assert door() > begun.at
+    assert repair.watch_workers(core.platform) == 0
+    assert core.worker(worker_id).state == "BUSY"
