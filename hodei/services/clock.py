@@ -116,15 +116,21 @@ class Clock:
             thread.join(max(0.0, give_up - time.monotonic()))
 
     def _repeat(self, loop: Loop) -> None:
+        """Turn the loop when it is due on the monotonic clock, and at once when it was another's."""
         due_at: float | None = None
         while not self._stopping.is_set():
             try:
-                due_at = self._tick(loop, due_at)
+                if not self._claim(loop):
+                    due_at = None
+                elif due_at is None or time.monotonic() >= due_at:
+                    try:
+                        self._turn(loop)
+                    finally:  # nor is a turn that the database gave up on begun again before its time
+                        due_at = time.monotonic() + loop.interval_s
             except DatabaseUnavailable as error:
                 log.warning("clock.no_database", loop=loop.name, reason=error.message)
             except Exception:
                 log.exception("clock.failed", loop=loop.name)
-                due_at = time.monotonic() + loop.interval_s
             self._stopping.wait(min(loop.interval_s, RENEW_S))
         try:
             with self.platform.database.glance() as tx:
@@ -132,18 +138,16 @@ class Clock:
         except DatabaseUnavailable:
             log.debug("clock.not_released", loop=loop.name)
 
-    def _tick(self, loop: Loop, due_at: float | None) -> float | None:
-        """Claim the loop, or renew the claim, and turn it when it is due, at once when it was another's. When it is due next,
-        on the monotonic clock; None while it is another's.
-        """
+    def _claim(self, loop: Loop) -> bool:
+        """Claim the loop, or renew the claim; False while it is another's."""
         with self.platform.database.glance() as tx:
             mine = tx.row(
                 "loop_claim", name=loop.name, owner=self.owner, lease_s=LEASE_S, interval_s=loop.interval_s
             )
-        if mine is None:
-            return None
-        if due_at is not None and time.monotonic() < due_at:
-            return due_at
+        return mine is not None
+
+    def _turn(self, loop: Loop) -> None:
+        """Do what it does once, and note that it progressed."""
         watched = self._watchdog.watching(loop.name) if self._watchdog else nullcontext()
         with watched, self.platform.meters.turn(loop.name):
             done = loop.run(self.platform)
@@ -159,4 +163,3 @@ class Clock:
                 interval_s=loop.interval_s,
                 detail=detail,
             )
-        return time.monotonic() + loop.interval_s

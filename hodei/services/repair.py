@@ -42,6 +42,10 @@ DESTROYED_AT_ONCE = 4
 DESTROYS_FOR_S = 10.0
 """How long a turn begins with one more worker: as long as the clock that turns holds the loop for sure. The last ones may take
 as long as a provider may, and the turn is still far from ``step_limit``."""
+TRIMS = ("outbox_trim", "keys_trim", "schedule_firings_trim", "loops_trim")
+TRIMMED_AT_ONCE = 5000
+TRIMS_FOR_S = 5.0
+"""How long a turn goes on to another batch: 100 000 rows and more, far less than the clock's lease on the loop."""
 ACTOR = "clock"
 
 
@@ -319,7 +323,30 @@ def _check(platform: Platform, row: Row) -> None:
 
 
 def trim(platform: Platform) -> int:
-    """Forget what nobody needs any more: published outbox rows, old keys and firings, loops of processes that are gone."""
-    with platform.database.begin() as tx:
-        firings = tx.execute("schedule_firings_trim")
-        return firings + tx.execute("outbox_trim") + tx.execute("loops_trim") + tx.execute("keys_trim")
+    """Forget what nobody needs any more: published outbox rows, old keys and firings, loops of processes that are gone.
+
+    Each kind is trimmed for itself, a batch at least. Raises what kept one of them once all had their turn.
+    """
+    until = time.monotonic() + TRIMS_FOR_S
+    trimmed = 0
+    failed: Exception | None = None
+    for name in TRIMS:
+        try:
+            trimmed += _trim(platform, name, until)
+        except Exception as error:
+            log.warning("clock.not_trimmed", query=name, reason=str(error))
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return trimmed
+
+
+def _trim(platform: Platform, name: str, until: float) -> int:
+    """Batch after batch, each a transaction, until one was not full or the turn has taken long enough."""
+    trimmed = 0
+    while True:
+        with platform.database.begin() as tx:
+            batch = tx.execute(name, limit=TRIMMED_AT_ONCE)
+        trimmed += batch
+        if batch < TRIMMED_AT_ONCE or time.monotonic() >= until:
+            return trimmed

@@ -68,6 +68,7 @@ SELECT name, owner, progressed_at, interval_s, detail, extract(epoch FROM clock_
   FROM hodei.loops ORDER BY name;
 
 -- name: loops_trim
+-- All at once: they are as few as processes.
 DELETE FROM hodei.loops WHERE progressed_at < clock_timestamp() - interval '10 min';
 
 -- name: reachable_since

@@ -15,4 +15,6 @@ SELECT body_hash, answer FROM hodei.idempotency_keys WHERE scope = :scope AND ke
 UPDATE hodei.idempotency_keys SET answer = CAST(:answer AS jsonb) WHERE scope = :scope AND key = :key;
 
 -- name: keys_trim
-DELETE FROM hodei.idempotency_keys WHERE created_at < clock_timestamp() - interval '24 hours';
+DELETE FROM hodei.idempotency_keys
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM hodei.idempotency_keys
+                          WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT :limit));

@@ -133,7 +133,6 @@ SELECT id, state FROM public.jobs
 
 -- name: schedule_firings_trim
 -- A month is kept. The job of a firing keeps its schedule and its time for as long as there is the job.
-DELETE FROM hodei.schedule_firings f
- WHERE (f.schedule_id, f.scheduled_for) IN
-       (SELECT schedule_id, scheduled_for FROM hodei.schedule_firings
-         WHERE settled AND created_at < clock_timestamp() - interval '31 days' ORDER BY created_at LIMIT 5000);
+DELETE FROM hodei.schedule_firings
+ WHERE ctid = ANY (ARRAY(SELECT ctid FROM hodei.schedule_firings
+                          WHERE settled AND created_at < now() - interval '31 days' ORDER BY created_at LIMIT :limit));

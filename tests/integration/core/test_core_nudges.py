@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from support.core import Core
 from support.servers import Servers
 from support.waiting import until
 
+from hodei.errors import DatabaseUnavailable
 from hodei.queue.courier import CeleryCourier
 from hodei.services import clock, dispatch, repair
 
@@ -218,6 +220,37 @@ def test_a_loop_that_turns_seldom_is_taken_over_as_soon_as_its_clock_is_gone(
     [first] = core.sql(expires)
     until(lambda: core.sql(expires)[0].lease_expires > first.lease_expires, within_s=10, what="the renewal")
     assert ticking == ["trim"]
+
+
+def test_a_turn_that_the_database_gave_up_on_is_not_begun_again_before_its_time(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a loop that asks too much, which costs the database as much as a statement may
+    monkeypatch.setattr(clock, "RENEW_S", 0.05)
+    turned: list[str] = []
+
+    def asks_too_much(_: object) -> int:
+        turned.append("trim")
+        raise DatabaseUnavailable("canceling statement due to statement timeout")
+
+    running = clock.Clock(core.platform, (clock.Loop(name="trim", interval_s=300, run=asks_too_much),))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until(lambda: turned, within_s=10, what="the turn")
+
+    # when its clock goes on to hold it
+    expires = "SELECT lease_expires FROM hodei.loops"
+    held = core.sql(expires)[0].lease_expires
+    until(
+        lambda: core.sql(expires)[0].lease_expires - held > timedelta(seconds=0.3),
+        within_s=10,
+        what="several renewals",
+    )
+
+    # then
+    running.stop()
+    thread.join(10)
+    assert turned == ["trim"]
 
 
 def test_a_clock_whose_loops_hang_stops_soon_all_the_same(core: Core) -> None:
