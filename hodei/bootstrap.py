@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ BELIEVED_S = 60.0
 BELIEVERS = ("orchestrator", "scheduler", "worker-manager")
 FIRST_CHECK_S = 3.0
 MOMENT_S = 1.0
+LOG_FOLDER_WAITS_S = 3.0
 POOL_SIZES = {"worker-manager": 2 * POOL_SIZE, "all": 2 * POOL_SIZE}
 BUILT_IN = (
     ("docker", DOCKER_PROVIDER_ID, 20, 8),
@@ -86,8 +86,7 @@ def open_platform(settings: Settings, role: str) -> Platform:
     platform.database.ping()
     log.info("database: connected", deployment=platform.database.deployment)
     log.info("migrations: done", changed=migrated)
-    with contextlib.suppress(OSError):  # whoever exports a log says why it cannot
-        settings.log_dir.mkdir(parents=True, exist_ok=True)  # it is there before a job could make it
+    _make_log_folder(platform)
     _write_built_in(platform)
     _check_providers(platform, role)
     if platform.tracing.on:
@@ -116,6 +115,19 @@ def assemble(settings: Settings, servers: Servers, role: str) -> Platform:
         process_name=role,
         tracing=open_tracing(os.environ, role),
     )
+
+
+def _make_log_folder(platform: Platform) -> None:
+    """It is there before a job could make it. One that cannot be made, or hangs, stops no start: no job's end needs it."""
+    folder = platform.settings.log_dir
+    try:
+        platform.log_folder.do(
+            "make", lambda: folder.mkdir(parents=True, exist_ok=True), wait_s=LOG_FOLDER_WAITS_S
+        )
+    except OSError as error:
+        log.warning(
+            "folder of the logs: not available (HODEI_LOG_DIR)", path=str(folder), reason=error.strerror
+        )
 
 
 def _write_built_in(platform: Platform) -> None:

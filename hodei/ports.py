@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from hodei.logs.feeds import Feeds
+from hodei.logs.folder import LogFolder
 from hodei.observability.meters import Meters
 from hodei.observability.tracing import NoTracing, Tracing
 from hodei.providers.contract import Provider
@@ -142,6 +143,7 @@ class Platform:
     vault: Vault
     process_name: str = field(default="hodei")
     feeds: Feeds = field(default_factory=Feeds)
+    log_folder: LogFolder = field(default_factory=LogFolder)
     meters: Meters = field(default_factory=Meters)
     tracing: Tracing = field(default_factory=NoTracing)
 

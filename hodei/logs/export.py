@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,18 @@ from hodei.storage.transaction import Row
 log = structlog.get_logger(__name__)
 
 UNFINISHED = ".part"
+LOOK_EVERY_BYTES = 1024 * 1024
+"""How much is written between two looks whether another process has taken the export over."""
+NO_SUCH_CALL = (errno.EINVAL, errno.ENOTSUP)
+"""What fsync of a folder answers on file systems that know none."""
 
 
 def export_log(database: Database, folder: Path, execution: Row) -> dict[str, Any]:
     """Write ``<folder>/<job id>/<execution id>.log``; return its ``storage_uri``, ``size_bytes`` and ``entry_count``.
 
-    Idempotent: a second call writes the same file, and removes what a call that was killed has left. A folder that cannot
-    be written raises OSError.
+    It is on the disk, name and all, when this returns. Idempotent: a second call writes the same file, and removes what a call
+    that was killed has left; one that still runs, in another process, sees that and raises OSError. So does a folder that cannot
+    be written. As long as the disk and Postgres take: who cannot wait asks through :class:`~hodei.logs.folder.LogFolder`.
     """
     place = folder.absolute() / str(execution.job_id)
     place.mkdir(parents=True, exist_ok=True)
@@ -32,16 +40,37 @@ def export_log(database: Database, folder: Path, execution: Row) -> dict[str, An
         left.unlink(missing_ok=True)
     # Several machines may share the folder, and processes in containers have the same few numbers.
     unfinished = place / f".{execution.id}.{secrets.token_hex(8)}{UNFINISHED}"
-    size = 0
+    size = look_at = 0
     try:
         with unfinished.open("wb") as file:
             for block in store.raw(database, Log.of(execution)):
                 size += file.write(block)
+                if size >= look_at:
+                    look_at = size + LOOK_EVERY_BYTES
+                    if not unfinished.exists():
+                        raise FileNotFoundError(errno.ENOENT, "somebody else exports it", str(target))
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut leaves the new name with nothing under it
         unfinished.replace(target)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise
+    _keep_names(place)
+    _keep_names(place.parent)
     return {"storage_uri": target.as_uri(), "size_bytes": size, "entry_count": execution.log_entries}
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the disk keep which names are in the folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL:
+            raise
+    finally:
+        os.close(fd)
 
 
 def delete_exported(row: Row) -> bool:

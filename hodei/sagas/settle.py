@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +23,11 @@ from hodei.storage.transaction import Row, Transaction
 
 log = structlog.get_logger(__name__)
 
+EXPORT_WAITS_S = 20.0
+"""So long a job's end waits for its log's file: one of ordinary size on a slow disk."""
+OF_STEP_LIMIT = 0.25
+"""No wait for the folder of the logs takes a larger part of ``step_limit``."""
+
 _EXECUTION_ENDS = {
     JobState.SUCCEEDED: ExecutionState.COMPLETED.value,
     JobState.FAILED: ExecutionState.FAILED.value,
@@ -29,12 +36,32 @@ _EXECUTION_ENDS = {
 }
 
 
-def export_attempt_log(platform: Platform, execution: Row) -> dict[str, Any]:
+def export_attempt_log(platform: Platform, execution: Row, *, wait_s: float = math.inf) -> dict[str, Any]:
     """Write the attempt's log file; what :func:`end_attempt` has to know of it. Idempotent.
 
-    Neither a folder that cannot be written nor a log that cannot be read holds up a job's end. The first is exported later by the
-    clock; the second, of which a part is missing or damaged in Postgres, is incomplete and never has a file.
+    Neither a folder that cannot be written, hangs or is slow nor a log that cannot be read holds up a job's end. In the first the
+    clock writes the file later; the second, a part of which is missing or damaged in Postgres, is incomplete and never has one.
+    An export that takes longer than ``wait_s``, or EXPORT_WAITS_S, goes on: a file that it writes after the end was recorded is
+    noted then.
     """
+    try:
+        return platform.log_folder.do(
+            f"export {execution.id} {execution.log_entries}",
+            partial(_export, platform, execution),
+            wait_s=min(wait_s, EXPORT_WAITS_S, OF_STEP_LIMIT * platform.settings.step_limit),
+            late=partial(note_late_export, platform, execution),
+        )
+    except TimeoutError as error:
+        log.error(
+            "log.not_exported",
+            job_id=str(execution.job_id),
+            path=str(platform.settings.log_dir),
+            reason=error.strerror,
+        )
+        return {"storage_uri": None}
+
+
+def _export(platform: Platform, execution: Row) -> dict[str, Any]:
     try:
         return export_log(platform.database, platform.settings.log_dir, execution)
     except OSError as error:
@@ -89,6 +116,17 @@ def note_log_file(
         retention_s=platform.settings.log_retention,
     )
     tx.execute("execution_set_log_to_export", id=execution_id, to_export=False)
+
+
+def note_late_export(platform: Platform, execution: Row, written: dict[str, Any]) -> bool:
+    """Note what became of a log that was left to be exported later; whether anything did, and nobody has noted it before."""
+    if written["storage_uri"] is None and not written.get("unreadable"):
+        return False
+    with platform.database.begin() as tx:
+        if not tx.execute("execution_set_log_to_export", id=execution.id, to_export=False):
+            return False
+        note_log_file(platform, tx, job_id=execution.job_id, execution_id=execution.id, written=written)
+    return True
 
 
 def settle_attempt(

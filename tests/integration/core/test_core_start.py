@@ -10,8 +10,10 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from structlog.testing import capture_logs
 from support.servers import Servers
 
+from hodei import bootstrap
 from hodei.bootstrap import open_platform
 from hodei.domain.ids import DOCKER_PROVIDER_ID, PROCESS_PROVIDER_ID
 from hodei.settings import Settings, load_settings
@@ -143,3 +145,39 @@ def test_a_provider_that_was_away_is_looked_at_by_every_start(settings: Settings
 
     ((_, after),) = providers(database_url, "", CHECKED_AT)
     assert after != before
+
+
+def test_a_folder_of_logs_that_hangs_stops_no_start(
+    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    answers = threading.Event()
+
+    class Hung(type(settings.log_dir)):  # type: ignore[misc]
+        def mkdir(self, *_: object, **__: object) -> None:
+            answers.wait()
+
+    settings = settings.model_copy(update={"log_dir": Hung(settings.log_dir), "docker_enabled": "0"})
+    monkeypatch.setattr(bootstrap, "LOG_FOLDER_WAITS_S", 0.2)
+
+    # when
+    starting = threading.Thread(target=start, args=(settings,), daemon=True)
+    starting.start()
+    starting.join(30)
+
+    # then
+    hung = starting.is_alive()
+    answers.set()
+    assert not hung
+
+
+def test_a_folder_of_logs_that_cannot_be_made_is_said_and_stops_no_start(
+    settings: Settings, database_url: str
+) -> None:
+    settings.log_dir.write_text("in the way")
+    with capture_logs() as said:
+        start(settings.model_copy(update={"docker_enabled": "0"}))
+
+    [line] = [line for line in said if "HODEI_LOG_DIR" in line["event"]]
+    assert line["path"] == str(settings.log_dir)
+    assert line["reason"] == "File exists"

@@ -21,7 +21,8 @@ from support.platform import RunningPlatform
 from support.servers import Servers, drop_database, with_driver
 from support.written_logs import LiveCore, WrittenJob
 
-from hodei.errors import LogExpired, StaleAttempt
+from hodei.errors import DatabaseUnavailable, LogExpired, StaleAttempt
+from hodei.ports import Platform
 from hodei.services import following, logs, retention
 from hodei.services.clock import LOOPS
 from hodei.storage import migrate
@@ -103,6 +104,33 @@ def test_a_day_is_dropped_whole_when_all_of_it_has_expired(core: LiveCore) -> No
         assert isinstance(error, LogExpired)
         assert "HODEI_LOG_RETENTION" in error.message
     assert retention.tidy_logs(core.platform) == 0
+
+
+def test_a_day_is_dropped_though_all_else_fails(core: LiveCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given Postgres whose disk is full
+    def full(platform: Platform) -> int:
+        raise DatabaseUnavailable("no space left on device")
+
+    def broken(platform: Platform) -> int:
+        tried.append("export")
+        raise OSError("broken")
+
+    tried: list[str] = []
+    old = core.write_job()
+    old.write(b"old\n")
+    old.end()
+    aged(core, old, 4)
+    monkeypatch.setattr(retention, "open_days", full)
+    monkeypatch.setattr(retention, "delete_files", full)
+    monkeypatch.setattr(retention, "export_late", broken)
+
+    # when
+    with pytest.raises(DatabaseUnavailable, match="no space left"):
+        retention.tidy_logs(core.platform)
+
+    # then
+    assert today() - timedelta(days=4) not in partitions(core)
+    assert tried == ["export"]
 
 
 def test_a_day_stays_while_a_job_of_it_runs_or_has_just_ended(core: LiveCore) -> None:
