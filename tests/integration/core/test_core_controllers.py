@@ -135,7 +135,7 @@ def test_a_controller_whose_step_overruns_starts_itself_anew_and_the_step_is_tak
     core: Core, database_url: str, own_redis: OwnRedis, slow_fleet: FakeProvider, tmp_path: Path
 ) -> None:
     with RunningPlatform(
-        tmp_path, database_url, own_redis.url, process_enabled="0", step_limit="1"
+        tmp_path, database_url, own_redis.url, process_enabled="0", step_limit="2"
     ) as running:
         # given
         controller = running.processes["controller"]
