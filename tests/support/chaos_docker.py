@@ -65,7 +65,10 @@ class OwnDocker:
         return done.stdout.strip()
 
     def make_bridge(self) -> None:
-        _ip("link", "add", "name", self.bridge, "type", "bridge")
+        """With an address of its own, as Docker's has: else it has its ports' lowest, which changes as containers come and
+        go, and the others do not find it until their neighbour tables have forgotten the old one."""
+        own = ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5)))
+        _ip("link", "add", "name", self.bridge, "address", own, "type", "bridge")
         _ip("addr", "add", f"{self.address}/{self.network.prefixlen}", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
 

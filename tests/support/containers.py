@@ -7,8 +7,12 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
+
+from docker import APIClient
 
 from support.platform import RunningPlatform
 from support.waiting import until
@@ -42,7 +46,7 @@ def inspect(container: str) -> dict[str, Any]:
 
 @dataclass
 class Followed:
-    """One container, followed with ``docker logs --follow`` from its start to its removal."""
+    """One container, followed as ``docker logs --follow`` does from its start to its removal."""
 
     id: str
     worker_id: str
@@ -53,11 +57,15 @@ class Followed:
     over: threading.Event = field(default_factory=threading.Event)
 
     def follow(self) -> None:
-        done = subprocess.run(
-            ["docker", "logs", "--follow", self.id], capture_output=True, check=False, timeout=120
-        )
-        self.stdout, self.stderr = done.stdout, done.stderr
+        """Without starting a program first: a short job's container may be gone before that one asks."""
+        with ThreadPoolExecutor(2) as both:
+            out, err = both.submit(self._read, stdout=True), both.submit(self._read, stderr=True)
+        self.stdout, self.stderr = out.result(), err.result()
         self.over.set()
+
+    def _read(self, *, stdout: bool = False, stderr: bool = False) -> bytes:
+        with closing(APIClient(version="1.41", timeout=120)) as client:
+            return b"".join(client.logs(self.id, stdout=stdout, stderr=stderr, stream=True, follow=True))
 
 
 class Follower:
