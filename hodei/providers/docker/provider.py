@@ -42,6 +42,8 @@ STARTS_WITHIN_S = 10.0
 """So soon after it was made a container that does not run yet is nothing unusual."""
 
 CLOSER_LOOK_S = 1.0
+"""For one call about a container that does not start: the engine may hold it for as long as a start takes."""
+
 REMOVAL_S = 60.0
 """How long a removal may take: a busy host needs its time to take a large file system down."""
 
@@ -130,16 +132,7 @@ class DockerProvider:
         rows = self._ask(
             lambda: self.engine.call(lambda client: client.containers(all=True, filters=filters))
         )
-        views = [seen for seen in map(view.from_list, rows) if seen is not None]
-        if not any(seen.state is ResourceState.STARTING for seen in views):
-            return views
-        young = {str(row["Id"]) for row in rows if 0 <= time.time() - row["Created"] < STARTS_WITHIN_S}
-        return [
-            self._closer(seen)
-            if seen.state is ResourceState.STARTING and seen.resource_id not in young
-            else seen
-            for seen in views
-        ]
+        return [seen for seen in map(self._listed, rows) if seen is not None]
 
     def health(self) -> Health:
         try:
@@ -251,9 +244,13 @@ class DockerProvider:
             time.sleep(pause_s)
             pause_s = min(0.5, pause_s * 2)
 
-    def _closer(self, seen: ResourceView) -> ResourceView:
-        """Of a container that never ran a list does not say whether it still may. While one is just being started the engine
-        does not tell either: that holds up no other's view."""
+    def _listed(self, row: dict[str, Any]) -> ResourceView | None:
+        """What a row of a list shows. Of a container that never ran it does not say whether it still may; nor does the engine
+        while it is just being started: that holds up no other's view."""
+        seen = view.from_list(row)
+        is_new = 0 <= time.time() - row["Created"] < STARTS_WITHIN_S
+        if seen is None or seen.state is not ResourceState.STARTING or is_new:
+            return seen
         name = container.container_name(seen.worker_id)
         try:
             found = self.engine.quick(CLOSER_LOOK_S, lambda client: client.inspect_container(name))

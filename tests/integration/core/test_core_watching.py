@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -74,6 +76,15 @@ def look(core: Core) -> int:
     found = repair.watch_workers(core.platform)
     core.drain()
     return found
+
+
+def fails_with(code: str) -> Callable[..., Any]:
+    """What a provider does that fails with this cause, which may pass."""
+
+    def fail(*_: object) -> None:
+        raise ProviderError(failure(code), transient=True)
+
+    return fail
 
 
 def being_made(core: Core, place: WatchingPlace) -> tuple[UUID, UUID]:
@@ -311,8 +322,7 @@ def test_a_provider_that_is_away_loses_nobody(core: Core, place: WatchingPlace) 
     job_id, _ = running(core)
     place.watched = lambda deployment: []  # type: ignore[method-assign]
 
-    def away(worker_id: UUID) -> ResourceView:
-        raise ProviderError(failure("ERR_5001"), transient=True)
+    away = fails_with("ERR_5001")
 
     place.inspect = away  # type: ignore[method-assign]
 
@@ -389,8 +399,7 @@ def test_a_probe_is_the_providers_own_and_nothing_is_written_down(core: Core, pl
 
 
 def test_a_provider_that_does_not_answer_costs_a_job_no_retry(core: Core, place: WatchingPlace) -> None:
-    def away(request: object) -> None:
-        raise ProviderError(failure("ERR_5001"), transient=True)
+    away = fails_with("ERR_5001")
 
     place.on_start = away
     job_id = core.submit("here")
@@ -435,8 +444,7 @@ def test_a_provider_that_is_known_to_be_away_is_not_asked_by_every_job_that_wait
 
 def test_a_cancel_does_not_wait_for_a_provider_that_is_away(core: Core, place: WatchingPlace) -> None:
     # given a job whose worker cannot be made, because its provider is away, as is known
-    def away(_: object) -> None:
-        raise ProviderError(failure("ERR_5001"), transient=True)
+    away = fails_with("ERR_5001")
 
     place.on_start = away
     job_id = core.submit("here")
@@ -454,8 +462,7 @@ def test_a_cancel_does_not_wait_for_a_provider_that_is_away(core: Core, place: W
 
 def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, place: WatchingPlace) -> None:
     # given a Docker whose containerd is just being restarted
-    def breaks(request: object) -> None:
-        raise ProviderError(failure("ERR_5008"), transient=True)
+    breaks = fails_with("ERR_5008")
 
     place.on_start = breaks
     job_id = core.submit("here")
@@ -477,8 +484,7 @@ def test_a_provider_that_answers_and_cannot_is_waited_for_a_minute(core: Core, p
 def test_a_provider_that_never_answers_fails_the_provisioning_in_its_time(
     core: Core, place: WatchingPlace
 ) -> None:
-    def away(request: object) -> None:
-        raise ProviderError(failure("ERR_5006"), transient=True)
+    away = fails_with("ERR_5006")
 
     place.on_start = away
     job_id = core.submit("here")
@@ -498,8 +504,7 @@ def test_a_provider_that_does_not_come_back_holds_no_job_longer_than_provisionin
     # given a worker that may have been made, and whose provider has gone
     job_id, worker_id = being_made(core, place)
 
-    def away(worker_id: UUID) -> None:
-        raise ProviderError(failure("ERR_5001"), transient=True)
+    away = fails_with("ERR_5001")
 
     place.on_stop = away
     place.list_workers = away  # type: ignore[method-assign,assignment]
