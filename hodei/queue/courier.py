@@ -38,6 +38,9 @@ GATHER_S = 0.02
 """How long after a look or a relay the next one of this process comes at the earliest: under load one serves many."""
 
 
+Trouble = Literal["away", "refused"]
+
+
 class CeleryCourier:
     """Sends "look at this" messages through Celery. Safe to share between threads.
 
@@ -50,7 +53,7 @@ class CeleryCourier:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=2)
         self._waiting: queue.Queue[Callable[[], Any] | None] = queue.Queue(MOST_WAITING)
         self._rest_until = 0.0
-        self._dropped = False
+        self._dropped: Trouble | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._asked: set[str] = set()
@@ -143,10 +146,11 @@ class CeleryCourier:
     def ping(self) -> str | None:
         try:
             self._redis.ping()
-            self._own_up()
+            if self._dropped == "away":  # one that refuses answers all the same
+                self._own_up()
+                self._rest_until = 0.0
         except (redis.RedisError, OSError) as error:
             return f"The broker cannot be reached ({error}). Check that Redis runs and that HODEI_REDIS_URL is right."
-        self._rest_until = 0.0
         return None
 
     def close(self) -> None:
@@ -229,14 +233,14 @@ class CeleryCourier:
         self._guarded(lambda: whole.apply_async(retry=False))
 
     def _own_up(self) -> None:
-        """The broker is there again: have the clock look at all that a message was dropped for meanwhile."""
-        if self._dropped:
+        """The broker takes messages again: have the clock look at all that one was dropped for meanwhile."""
+        if self._dropped is not None:
             self._redis.delete(self._epoch_key)
-            self._dropped = False
+            self._dropped = None
 
     def _guarded(self, send: Callable[[], Any]) -> None:
         if time.monotonic() < self._rest_until:
-            self._dropped = True
+            self._dropped = self._dropped or "away"
             return
         try:
             send()
@@ -245,13 +249,13 @@ class CeleryCourier:
             trouble = _trouble(error)
             if trouble is None:
                 raise
-            self._dropped = True
+            self._dropped = trouble
             self._rest_until = time.monotonic() + REST_S
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             log.warning(f"broker.{trouble}", reason=reason)
 
 
-def _trouble(error: BaseException) -> Literal["away", "refused"] | None:
+def _trouble(error: BaseException) -> Trouble | None:
     """Whether the broker could not be reached or answered with a refusal (a wrong password, no memory left); both
     may pass. None for anything else: a mistake of ours, which resting would only hide."""
     from kombu.exceptions import LimitExceeded, OperationalError

@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+import redis
 from support.core import Core
 from support.servers import Servers
 from support.waiting import until
@@ -179,6 +180,29 @@ def test_who_dropped_a_message_says_so_when_the_broker_is_back(
     assert courier.was_emptied()
     courier.note_not_empty()
     assert courier.ping() is None and not courier.was_emptied()
+
+
+def test_a_broker_that_refuses_messages_is_not_taken_for_one_that_is_back(
+    core: Core, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given one without memory left, which answers a ping
+    courier = CeleryCourier(servers.redis_url, core.database)
+    courier.note_not_empty()
+
+    def is_full(*_: object, **__: object) -> None:
+        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    with monkeypatch.context() as full:
+        full.setattr(courier.app, "send_task", is_full)
+        courier.destroy(uuid4())
+        courier.close()
+
+    # then nothing is hurried until it takes a message again
+    assert courier.ping() is None and not courier.was_emptied()
+    courier._rest_until = 0.0  # its rest is over
+    courier.destroy(uuid4())
+    courier.close()
+    assert courier.was_emptied()
 
 
 @pytest.fixture
